@@ -1,0 +1,175 @@
+"""The one reader and the one writer of audio files, and the one way to decode anything ffmpeg knows.
+
+Shapes: `(channels, frames)` float32, nominal range -1..1. What a particular dataset does with the samples does not
+belong here.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from data.errors import InputError
+from data.files import publish
+
+SAMPLE_RATE = 44100  # Hz, of everything after the `normalised` stage
+CHANNELS = 2
+
+_log = logging.getLogger(__name__)
+
+Audio = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of an audio file says: frames, sample rate in Hz, channels, sample format."""
+
+    frames: int
+    sample_rate: int
+    channels: int
+    subtype: str
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.sample_rate
+
+
+def info(path: Path | str) -> AudioInfo:
+    """Read the header of an audio file libsndfile knows. Raises InputError if there is none to read."""
+    with _opened(path) as sound:
+        return AudioInfo(sound.frames, sound.samplerate, sound.channels, sound.subtype)
+
+
+def read(path: Path | str, start: int = 0, frames: int = -1) -> tuple[Audio, int]:
+    """Read `frames` frames from `start` on (-1: to the end) without decoding the rest.
+
+    Returns `(audio (channels, frames) float32, sample_rate)`. Raises InputError for a missing file, a file that is
+    not audio, one that ends before its header says, and for samples that are not finite.
+    """
+    with _opened(path) as sound:
+        wanted = sound.frames - start if frames < 0 else frames
+        try:
+            sound.seek(start)
+            samples = sound.read(wanted, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise InputError(
+                "audio file",
+                file=path,
+                expected=f"{wanted} frames from frame {start} on",
+                found=f"a file of {sound.frames} frames that cannot be decoded there ({error})",
+                remedy="replace the file by an undamaged copy",
+            ) from error
+        rate = sound.samplerate
+    if len(samples) != wanted:
+        raise InputError(
+            "audio file",
+            file=path,
+            expected=f"{wanted} frames from frame {start} on, as the header says",
+            found=f"{len(samples)} frames: the file is cut short",
+            remedy="replace the file by an undamaged copy",
+        )
+    bad = np.count_nonzero(~np.isfinite(samples))
+    if bad:
+        raise InputError(
+            "audio file",
+            file=path,
+            expected="finite samples",
+            found=f"{bad} samples that are NaN or infinite",
+            remedy="export the file again from its source",
+        )
+    return np.ascontiguousarray(samples.T), rate
+
+
+def lossless_subtype(audio: Audio) -> str:
+    """The smallest wav sample format that holds float32 `audio` without changing a sample or clipping one."""
+    peak = float(np.max(np.abs(audio), initial=0.0))
+    for subtype, scale in (("PCM_16", 2.0**15), ("PCM_24", 2.0**23)):
+        scaled = audio.astype(np.float64) * scale
+        if peak < 1.0 and np.array_equal(scaled, np.round(scaled)):
+            return subtype
+    return "FLOAT"
+
+
+def write(path: Path | str, audio: Audio, sample_rate: int = SAMPLE_RATE, subtype: str | None = None) -> None:
+    """Write `audio (channels, frames)` as wav, whole or not at all.
+
+    `subtype` is libsndfile's name of the sample format; None picks the smallest lossless one. Raises ValueError where
+    an integer format would clip: soundfile would do so silently.
+    """
+    chosen = subtype or lossless_subtype(audio)
+    peak = float(np.max(np.abs(audio), initial=0.0))
+    if chosen.startswith("PCM") and peak > 1.0:
+        raise ValueError(f"{path}: {chosen} would clip a peak of {peak:.3f}; use FLOAT or lower the level")
+    with publish(Path(path)) as partial:
+        soundfile.write(partial, audio.T, sample_rate, subtype=chosen, format="WAV")
+
+
+def decode(path: Path | str) -> Audio:
+    """Decode the first audio stream of any file ffmpeg can read.
+
+    Returns `(2, frames)` float32 at 44100 Hz; mono becomes dual mono. Raises InputError for a missing file, one
+    without audio, and where ffmpeg gives up. Damage that ffmpeg
+    can step over (a scratch in an mp3) is logged as a warning.
+    """
+    if not Path(path).is_file():
+        raise _missing(path)
+    command = f"-v error -nostdin -i FILE -map 0:a:0 -ac {CHANNELS} -ar {SAMPLE_RATE} -f f32le -".split()
+    command[command.index("FILE")] = str(path)
+    done = subprocess.run([require_program("ffmpeg"), *command], capture_output=True, check=False)
+    if done.returncode != 0 or not done.stdout:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()
+        raise InputError(
+            "audio file",
+            file=path,
+            expected="a file with an audio stream that ffmpeg can decode to its end",
+            found=reason[-1] if reason else "no audio",
+            remedy="check that the file plays, or convert it to wav",
+        )
+    if done.stderr:
+        _log.warning("%s: ffmpeg stepped over damage: %s", path, done.stderr.decode(errors="replace").strip())
+    return np.ascontiguousarray(np.frombuffer(done.stdout, dtype="<f4").reshape(-1, CHANNELS).T)
+
+
+def require_program(name: str) -> str:
+    """The full path of a command-line program (`ffmpeg`, `ffprobe`). Raises InputError where it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        raise InputError(
+            f"the program {name}",
+            expected=f"{name} on the PATH",
+            found="no such program",
+            remedy="install ffmpeg (Debian, Ubuntu: apt-get install ffmpeg; macOS: brew install ffmpeg)",
+        )
+    return found
+
+
+def _opened(path: Path | str) -> soundfile.SoundFile:
+    if not Path(path).is_file():
+        raise _missing(path)
+    try:
+        return soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise InputError(
+            "audio file",
+            file=path,
+            expected="an audio file (wav, flac, ogg, mp3)",
+            found=f"{Path(path).stat().st_size} bytes that are not audio ({error.error_string})",
+            remedy="replace the file by an undamaged copy",
+        ) from error
+
+
+def _missing(path: Path | str) -> InputError:
+    return InputError(
+        "audio file",
+        file=path,
+        expected="an audio file",
+        found="no such file" if not Path(path).exists() else "a folder",
+        remedy="check the path, or restore the file",
+    )

@@ -1,0 +1,77 @@
+"""Files that appear whole or not at all, and their checksums.
+
+Everything the project writes goes through `publish` or `publish_folder`: written beside the final name, flushed to
+disk, then renamed. A killed run leaves at most a `.partial-*` entry, which nothing reads and the next writer removes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PARTIAL = ".partial-"
+
+
+@contextmanager
+def publish(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, `path` is that file.
+
+    The temporary name keeps the suffix, because encoders choose their format by it. If the block raises, nothing
+    remains and an earlier `path` is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex}-{path.name}")
+    try:
+        yield partial
+        _flush(partial)
+        os.replace(partial, path)
+        _flush(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def publish_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; when the block ends well, it takes the place of `folder` as a whole."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for stale in folder.parent.glob(f"{_PARTIAL}{folder.name}-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    partial = folder.with_name(f"{_PARTIAL}{folder.name}-{uuid.uuid4().hex}")
+    partial.mkdir()
+    try:
+        yield partial
+        for path in sorted(partial.rglob("*")):
+            _flush(path)
+        _flush(partial)
+        if folder.exists():
+            # A folder cannot be replaced in one step: between the two renames there is none, never half of one.
+            replaced = folder.with_name(f"{_PARTIAL}{folder.name}-{uuid.uuid4().hex}")
+            os.rename(folder, replaced)
+            os.rename(partial, folder)
+            shutil.rmtree(replaced)
+        else:
+            os.rename(partial, folder)
+        _flush(folder.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

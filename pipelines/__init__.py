@@ -1,0 +1,1 @@
+"""When and where it runs: Dagster definitions, jobs, schedules, sensors, and the commands people type."""
