@@ -111,30 +111,32 @@ def write(path: Path | str, audio: Audio, sample_rate: int = SAMPLE_RATE, subtyp
         soundfile.write(partial, audio.T, sample_rate, subtype=chosen, format="WAV")
 
 
-def decode(path: Path | str) -> Audio:
-    """Decode the first audio stream of any file ffmpeg can read.
+def decode_to(source: Path | str, path: Path) -> int:
+    """Decode the first audio stream of any file ffmpeg can read into the wav `path`; returns its frames.
 
-    Returns `(2, frames)` float32 at 44100 Hz; mono becomes dual mono. Raises InputError for a missing file, one
-    without audio, and where ffmpeg gives up. Damage that ffmpeg
-    can step over (a scratch in an mp3) is logged as a warning.
+    The wav is stereo (mono becomes dual mono), 44100 Hz, 32-bit float: nothing clips. Raises InputError for a missing
+    file, one without audio, and where ffmpeg gives up. Damage that ffmpeg can step over is logged as a warning.
     """
-    if not Path(path).is_file():
-        raise _missing(path)
-    command = f"-v error -nostdin -i FILE -map 0:a:0 -ac {CHANNELS} -ar {SAMPLE_RATE} -f f32le -".split()
-    command[command.index("FILE")] = str(path)
-    done = subprocess.run([require_program("ffmpeg"), *command], capture_output=True, check=False)
-    if done.returncode != 0 or not done.stdout:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()
-        raise InputError(
-            "audio file",
-            file=path,
-            expected="a file with an audio stream that ffmpeg can decode to its end",
-            found=reason[-1] if reason else "no audio",
-            remedy="check that the file plays, or convert it to wav",
-        )
-    if done.stderr:
-        _log.warning("%s: ffmpeg stepped over damage: %s", path, done.stderr.decode(errors="replace").strip())
-    return np.ascontiguousarray(np.frombuffer(done.stdout, dtype="<f4").reshape(-1, CHANNELS).T)
+    if not Path(source).is_file():
+        raise _missing(source)
+    # RF64: a plain wav header cannot count beyond 4 GB, which is 3.4 hours.
+    form = f"-ac {CHANNELS} -ar {SAMPLE_RATE} -c:a pcm_f32le -f wav -rf64 auto".split()
+    command = [require_program("ffmpeg"), "-v", "error", "-nostdin", "-i", str(source), "-map", "0:a:0", *form]
+    with publish(path) as partial:
+        done = subprocess.run([*command, str(partial)], capture_output=True, check=False)
+        said = done.stderr.decode(errors="replace").strip()
+        frames = info(partial).frames if done.returncode == 0 else 0
+        if frames == 0:
+            raise InputError(
+                "audio file",
+                file=source,
+                expected="a file with an audio stream that ffmpeg can decode",
+                found=said.splitlines()[-1] if said else "no audio",
+                remedy="check that the file plays, or convert it to wav",
+            )
+    if said:
+        _log.warning("%s: ffmpeg stepped over damage: %s", source, said)
+    return frames
 
 
 def require_program(name: str) -> str:

@@ -1,0 +1,66 @@
+# Everything a person types. Each target sets up what it needs first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+BIN := .venv/bin
+CANDIDATES ?= toy
+PORT ?= 3000
+
+.PHONY: help demo run ui test lint format ffmpeg clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: .venv/ready ffmpeg ## Run the whole chain on the embedded demo, and show scores and report
+	@ISOLATION_MUSDB18=demo ISOLATION_MEDLEYDB=demo $(BIN)/python -u -m pipelines.run --candidates $(CANDIDATES)
+
+run: .venv/ready ffmpeg ## Run the whole chain on the configured datasets (CANDIDATES=a,b)
+	@$(BIN)/python -u -m pipelines.run --candidates $(CANDIDATES)
+
+ui: .venv/ready ffmpeg ## Open Dagster on 127.0.0.1 (PORT=3000), with schedules and history
+	@exec $(BIN)/python -m pipelines.ui --port $(PORT)
+
+test: .venv/ready ffmpeg ## Run all tests
+	@$(BIN)/python -m pytest
+
+lint: .venv/ready ## Lint, check the format and the types
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready ## Bring the code into its format
+	@$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment and the storage root
+	@rm -rf .venv storage
+
+# Root installs missing system packages itself; others are told what to ask for.
+define need_package
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+  echo "installing $(1)"; \
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(1); } >/tmp/isolation-apt.log 2>&1 \
+    || { tail -n 5 /tmp/isolation-apt.log >&2; echo "could not install $(1): install it by hand, then try again" >&2; exit 1; }; \
+else echo "$(1) is missing: install it (Debian, Ubuntu: sudo apt-get install $(1)), then try again" >&2; exit 1; fi
+endef
+
+ffmpeg:
+	@if ! command -v ffmpeg >/dev/null || ! command -v ffprobe >/dev/null; then $(call need_package,ffmpeg); fi
+
+.venv/ready: pyproject.toml constraints.txt
+	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+	  echo "Python 3.11 or newer is needed: install it, or name one with PYTHON=..." >&2; exit 1
+	fi
+	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(call need_package,python3-venv); fi
+	printf 'setting up .venv (a minute or two) '
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' >.venv/setup.log 2>&1 &
+	installer=$$!
+	while kill -0 $$installer 2>/dev/null; do printf '.'; sleep 2; done
+	wait $$installer || { echo; tail -n 20 .venv/setup.log >&2; echo "set-up failed; the whole log is .venv/setup.log" >&2; exit 1; }
+	echo ' done'
+	touch .venv/ready

@@ -1,0 +1,14 @@
+"""What the partitions are: one set of tracks per dataset, one of candidates.
+
+They stand in this room because assets are defined over them; which partitions a run takes is decided in `pipelines`.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from data.datasets import DATASETS
+from models.candidate import candidate_names
+
+TRACKS = {name: dg.DynamicPartitionsDefinition(name=f"{name}_tracks") for name in DATASETS}
+CANDIDATES = dg.StaticPartitionsDefinition(candidate_names())

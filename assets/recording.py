@@ -1,0 +1,146 @@
+"""How Dagster is told what a step did: the adapter between `data.cache` and materialisation events.
+
+Every asset goes through `materialise` (one output) or `track_event` (one track of many). What to compute never
+belongs here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    get_input_data_version_tag,
+)
+
+from data import cache
+from data.errors import InputError
+
+Metadata = dict[str, Any]
+PREVIEW_ROWS = 30
+
+
+def folder_of(root: Path, key: dg.AssetKey, partition: str | None = None) -> Path:
+    """Where an asset's output lies: its key, and its partition, as folders under the storage root."""
+    return root.joinpath(*key.path, *([partition] if partition else []))
+
+
+def upstream(root: Path, key: dg.AssetKey, partition: str | None = None) -> cache.Record:
+    """The record of an upstream asset. Raises InputError where it is missing or its files were changed."""
+    folder = folder_of(root, key, partition)
+    record = cache.recall(folder)
+    if record is None:
+        name = key.to_user_string() + (f" [{partition}]" if partition else "")
+        raise InputError(
+            name,
+            file=folder,
+            expected="its output, whole and as it was written",
+            found="damaged output" if folder.is_dir() else "no output",
+            remedy=f"materialise {name} first",
+        )
+    return record
+
+
+def materialise(
+    context: dg.AssetExecutionContext,
+    root: Path,
+    *,
+    parameters: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    work: Callable[[Path], dict[str, Any]],
+    show: Callable[[Path], Metadata] = lambda _: {},
+) -> dg.MaterializeResult[Any]:
+    """Do an asset's work unless its output stands already, and tell Dagster about either.
+
+    `parameters` and `inputs` (data versions by name) make the fingerprint, with the asset's code version; `work` fills
+    the folder and returns measurements; `show` makes richer metadata (tables, pictures) of the finished folder.
+    """
+    partition = context.partition_key if context.has_partition_key else None
+    folder = folder_of(root, context.asset_key, partition)
+    code_version = context.assets_def.code_versions_by_key[context.asset_key] or ""
+    started = time.monotonic()
+    wanted = cache.fingerprint(code_version=code_version, parameters=parameters, inputs=inputs)
+    outcome = cache.make(folder, wanted, work)
+    metadata = outcome_metadata(folder, outcome, time.monotonic() - started) | show(folder)
+    context.log.info(f"{context.asset_key.to_user_string()}: {'cached' if outcome.cached else 'done'}")
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(wanted))
+
+
+def track_event(
+    key: dg.AssetKey,
+    partition: str,
+    folder: Path,
+    outcome: cache.Outcome,
+    seconds: float,
+    code_version: str,
+    inputs: Mapping[dg.AssetKey, str],
+) -> dg.AssetMaterialization:
+    """The event of one track in a run over many.
+
+    A run over a range of partitions records one data version for all of them when it ends, and nothing where it fails.
+    An event of its own for every track keeps its own data version, and what was done before another track failed.
+    """
+    tags = {
+        DATA_VERSION_TAG: outcome.record.fingerprint,
+        DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+        CODE_VERSION_TAG: code_version,
+        **{get_input_data_version_tag(name): version for name, version in inputs.items()},
+    }
+    return dg.AssetMaterialization(
+        asset_key=key, partition=partition, metadata=outcome_metadata(folder, outcome, seconds), tags=tags
+    )
+
+
+def outcome_metadata(folder: Path, outcome: cache.Outcome, seconds: float) -> Metadata:
+    """What every materialisation shows: cached or not, seconds, where the files are, and the plain measurements."""
+    plain = {name: value for name, value in outcome.record.measured.items() if isinstance(value, (str, int, float))}
+    return {
+        "cached": dg.MetadataValue.bool(outcome.cached),
+        "seconds": dg.MetadataValue.float(round(seconds, 3)),
+        "folder": dg.MetadataValue.path(str(folder)),
+        **plain,
+    }
+
+
+def table_metadata(frame: pd.DataFrame, schema: pa.Schema) -> Metadata:
+    """Row count, declared columns with their documentation, and a preview of a table."""
+    columns = [
+        dg.TableColumn(field.name, str(field.type), description=(field.metadata or {}).get(b"doc", b"").decode())
+        for field in schema
+    ]
+    return {
+        "dagster/row_count": len(frame),
+        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns=columns)),
+        "preview": dg.MetadataValue.md(markdown_table(frame.head(PREVIEW_ROWS))),
+    }
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A table in Markdown: numbers to two decimals, missing values as a dash, long lists cut."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, float):
+            return "–" if value != value else f"{value:.2f}"
+        if value is None or value is pd.NA:
+            return "–"
+        text = str(value).replace("|", "\\|").replace("\n", " ")
+        return text if len(text) <= 60 else text[:57] + "..."
+
+    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
+    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
+    return "\n".join(lines)
+
+
+def picture(png: bytes, alt: str) -> dg.MetadataValue:  # type: ignore[type-arg]
+    """A PNG shown inline in the UI."""
+    import base64
+
+    return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -1,0 +1,101 @@
+"""What every dataset must be able to do, and the finding of its raw files that all share."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data import cache
+from data.download import extract_archive
+from data.errors import InputError
+from data.settings import Settings
+from data.tracks import SourceTrack
+
+Log = Callable[[str], None]
+
+
+class Dataset(ABC):
+    """A stem dataset: how to obtain it, find its tracks, and read mixture and vocals of one of them."""
+
+    name: str
+    """First part of every track id and asset key: lower case, no spaces."""
+    title: str
+    description: str
+    code_version: str
+    """Raise it when `extract` would write other samples for the same files."""
+    has_metadata: bool = False
+    """Whether labels come in files of their own, and `read_metadata` reads them."""
+
+    @abstractmethod
+    def setting(self, settings: Settings) -> str:
+        """The value of this dataset's own setting: `off`, `demo`, ..., or a path."""
+
+    @abstractmethod
+    def obtain(self, settings: Settings, log: Log) -> Path:
+        """The folder with the raw dataset, after whatever generating, downloading or unpacking the setting asks for.
+
+        Not called where the setting is `off`. Raises InputError where the setting leads nowhere.
+        """
+
+    @abstractmethod
+    def discover(self, folder: Path) -> list[SourceTrack]:
+        """Every track in the raw dataset, sorted by slug; files are named, not read.
+
+        Raises InputError where the folder holds none.
+        """
+
+    @abstractmethod
+    def extract(self, track: SourceTrack, metadata: pd.DataFrame, folder: Path) -> dict[str, Any]:
+        """Write the track's `mixture.wav` and `vocals.wav` into `folder`; return what was measured (JSON values).
+
+        `metadata` holds the track's rows of the metadata table (none for a dataset without). Both files have the
+        same sample rate and number of frames. Raises InputError naming the file that cannot be used.
+        """
+
+    def read_metadata(self, settings: Settings, log: Log) -> tuple[pd.DataFrame, list[InputError]]:
+        """The metadata table, and every metadata file that could not be read."""
+        raise NotImplementedError(f"{self.name} has no metadata of its own")
+
+
+def raw_folder(settings: Settings, dataset: str) -> Path:
+    """Where raw files lie that were generated, downloaded or unpacked rather than found."""
+    return settings.root / dataset / "raw"
+
+
+def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) -> Path:
+    """The folder that a setting's path names; a zip or tar archive is unpacked under the storage root first.
+
+    Raises InputError where the path leads nowhere or to another kind of file.
+    """
+    path = Path(value).expanduser().absolute()
+    if path.is_dir():
+        return path
+    if path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+        status = path.stat()
+        wanted = cache.fingerprint(
+            code_version="1",
+            parameters={"archive": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns},
+            inputs={},
+        )
+        folder = raw_folder(settings, dataset)
+
+        def unpack(partial: Path) -> dict[str, Any]:
+            log(f"unpacking {path.name} ({status.st_size / 1e9:.2f} GB)")
+            extract_archive(path, partial)
+            return {}
+
+        cache.make(folder, wanted, unpack)
+        return folder
+    raise InputError(
+        f"setting ISOLATION_{dataset.upper()}",
+        file=path,
+        expected="a folder, a zip or a tar archive (or one of the words that the README lists)",
+        found="a file that is no archive" if path.is_file() else "nothing at this path",
+        remedy=f"correct ISOLATION_{dataset.upper()}, or set it to 'off'",
+    )

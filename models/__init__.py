@@ -1,0 +1,4 @@
+"""What learns and is measured: candidates, STFT, networks, losses, the training loop, separation, metrics.
+
+Imports torch and `data`, never Dagster: `python -m models.train CONFIG` trains without it.
+"""

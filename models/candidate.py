@@ -1,0 +1,299 @@
+"""What a candidate is: the settings of one separator, from STFT to training, read from one YAML file.
+
+Only settings and their validation belong here; what they mean in tensors stands in `models.stft`, `models.networks`,
+`models.losses`, `models.noise` and `models.training`. This module does not import torch, so that the names and
+settings of candidates can be listed cheaply.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from data.errors import InputError
+
+CANDIDATES = Path(__file__).with_name("candidates")
+
+Size = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: unknown keys, infinite numbers and values of another type are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class StftSettings(Section):
+    """The short-time Fourier transform: Hann window and hop, in samples at 44100 Hz."""
+
+    window: Annotated[int, Field(ge=4)]
+    hop: Size
+
+    @model_validator(mode="after")
+    def _windows_overlap(self) -> Self:
+        if self.hop > self.window // 2:
+            raise ValueError(f"hop must be at most half the window ({self.window // 2}), found {self.hop}")
+        return self
+
+
+class ReportNetworkSettings(Section):
+    """The report's network (section IV): awareness, pre-FC, LSTM, FC. Explained in `models.networks.report`."""
+
+    name: Literal["report"]
+    channels: Literal["separate", "together"]
+    input: Literal["complex", "magnitude", "log_magnitude"]
+    standardise: bool
+    bandwidth_hz: Annotated[float, Field(gt=0, le=22050)] | None
+    awareness: Annotated[int, Field(ge=0)]
+    pre_fc: list[Size]
+    lstm_hidden: Size
+    lstm_layers: Size
+    bidirectional: bool
+    skip: bool
+    fc: list[Size]
+    norm: Literal["none", "layer", "batch"]
+    output: Literal["spectrum", "complex_mask", "mask"]
+    mask_bound: Positive
+    gain: Literal["none", "projection"]
+
+
+class ContrastiveCosineSettings(Section):
+    """The report's loss, literally (section X)."""
+
+    name: Literal["contrastive_cosine"]
+    over: Literal["frame", "segment"]
+    repulsion: NotNegative
+
+
+class RepairedContrastiveCosineSettings(Section):
+    """The report's loss with repulsion that stops at a right angle, a gain that is fixed, and silence that counts."""
+
+    name: Literal["contrastive_cosine_repaired"]
+    over: Literal["frame", "segment"]
+    repulsion: NotNegative
+    energy: NotNegative
+    energy_floor: Positive
+
+
+class L1Settings(Section):
+    """Mean absolute error of the waveform and of the complex spectrum."""
+
+    name: Literal["l1"]
+    waveform: NotNegative
+    spectrum: NotNegative
+
+
+class NoiseSettings(Section):
+    """White Gaussian noise on the fly: `profiles` (N) noises for each of the M `snrs_db`."""
+
+    profiles: Annotated[int, Field(ge=0)]
+    snrs_db: list[float]
+
+
+class AugmentationSettings(Section):
+    """Changes drawn anew for every chunk; explained in `data.chunks`."""
+
+    remix: Share
+    gain_db: list[float] = Field(min_length=2, max_length=2)
+    swap_channels: Share
+    flip_sign: Share
+
+    @model_validator(mode="after")
+    def _gains_are_ordered(self) -> Self:
+        if self.gain_db[0] > self.gain_db[1]:
+            raise ValueError(f"gain_db must be [lowest, highest], found {self.gain_db}")
+        return self
+
+
+class TrainingSettings(Section):
+    """How long, how fast and on what chunks a candidate trains; explained in `models.training`."""
+
+    seed: Annotated[int, Field(ge=0)]
+    epochs: Size
+    steps_per_epoch: Size
+    batch_size: Size
+    chunk_seconds: Positive
+    learning_rate: Positive
+    warmup_steps: Annotated[int, Field(ge=0)]
+    schedule: Literal["constant", "cosine"]
+    weight_decay: NotNegative
+    clip_norm: Positive
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    loader_threads: Size
+    augmentation: AugmentationSettings
+
+
+# More networks join as `Annotated[ReportNetworkSettings | OtherSettings, Field(discriminator="name")]`.
+NetworkSettings = ReportNetworkSettings
+LossSettings = Annotated[
+    ContrastiveCosineSettings | RepairedContrastiveCosineSettings | L1Settings, Field(discriminator="name")
+]
+
+
+class Candidate(Section):
+    """All settings of one separator. `name` is the name of its file and its partition key."""
+
+    name: str
+    description: str
+    stft: StftSettings
+    network: NetworkSettings
+    loss: LossSettings
+    noise: NoiseSettings
+    training: TrainingSettings
+
+
+def candidate_names(folder: Path = CANDIDATES) -> list[str]:
+    """The names of the candidates in `folder`, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def candidate_path(name: str, folder: Path = CANDIDATES) -> Path:
+    """The file of the candidate called `name`. Raises InputError that lists the candidates there are."""
+    names = candidate_names(folder)
+    if name not in names:
+        raise InputError(
+            f"candidate {name}",
+            file=folder,
+            expected=f"one of {', '.join(names) or 'no candidates: the folder has no *.yaml'}",
+            found=name,
+            remedy=f"choose one of these, or write {name}.yaml in that folder",
+        )
+    return folder / f"{name}.yaml"
+
+
+def load_candidate(path: Path | str) -> Candidate:
+    """Read and validate a candidate: a YAML file, or the name of one in `models/candidates`.
+
+    Raises InputError for an unknown candidate, a file that is not YAML, and, all at once, for every bad key in it.
+    """
+    path = Path(path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = candidate_path(str(path))
+    if not path.is_file():
+        raise InputError(
+            f"candidate {path.stem}",
+            file=path,
+            expected=f"a YAML file, or the name of a candidate: {', '.join(candidate_names())}",
+            found="no such file",
+            remedy="check the path",
+        )
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", path.stem):
+        raise InputError(
+            f"candidate {path.stem}",
+            file=path,
+            expected="a file name of lower-case letters, digits, - and _, for it names the candidate",
+            found=path.name,
+            remedy="rename the file",
+        )
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"candidate {path.stem}",
+            file=path,
+            expected="a YAML file",
+            found=" ".join(str(error).split()),
+            remedy="correct the file there",
+        ) from error
+    return parse_candidate(path.stem, content, file=path)
+
+
+def parse_candidate(name: str, content: Any, file: Path | None = None) -> Candidate:
+    """Validate the settings `content` of the candidate called `name`; `file` is where they came from.
+
+    Raises InputError that names every bad key with what was expected and what was found.
+    """
+    if not isinstance(content, Mapping):
+        raise InputError(
+            f"candidate {name}",
+            file=file,
+            expected=f"settings: {', '.join(_keys(Candidate))}",
+            found="an empty file" if content is None else f"a {type(content).__name__}",
+            remedy="start from a copy of another candidate",
+        )
+    problems: list[tuple[str, str, str]] = []
+    if "name" in content:
+        problems.append(("name", "no such key: the file name is the name", _shown(content["name"])))
+    try:
+        candidate = Candidate.model_validate_json(json.dumps({**content, "name": name}, default=str))
+    except ValidationError as error:
+        problems += [_problem(fault, content) for fault in error.errors(include_url=False)]
+    if problems:
+        raise InputError(
+            f"candidate {name}: {len(problems)} bad {'key' if len(problems) == 1 else 'keys'}",
+            file=file,
+            expected="; ".join(f"{key}: {expected}" for key, expected, _ in problems),
+            found="; ".join(f"{key}: {found}" for key, _, found in problems),
+            remedy="correct these keys",
+        )
+    return candidate
+
+
+def _problem(fault: Any, content: Mapping[str, Any]) -> tuple[str, str, str]:
+    """One fault of pydantic's as (dotted key, expected, found)."""
+    place, holder, parts = list(fault["loc"]), content, []
+    for part in place[:-1]:
+        # The chosen variant of a section (`loss.l1.spectrum`) is in pydantic's path but not in the file.
+        if isinstance(holder, Mapping) and part not in holder:
+            continue
+        holder = holder[part]
+        parts.append(str(part))
+    key = ".".join([*parts, str(place[-1])]) if place else "the candidate"
+    if fault["type"] == "missing":
+        return key, "a value", "no such key in the file"
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(parts, content)
+        close = difflib.get_close_matches(str(place[-1]), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        return key, f"no such key; {hint}", _shown(fault["input"])
+    message = fault["msg"].removeprefix("Value error, ")
+    return key, message[0].lower() + message[1:], _shown(fault["input"])
+
+
+def _known_keys(parts: list[str], content: Mapping[str, Any]) -> list[str]:
+    section: type[BaseModel] = Candidate
+    for part in parts:
+        if part == "loss":
+            variants = (ContrastiveCosineSettings, RepairedContrastiveCosineSettings, L1Settings)
+            chosen = content["loss"]["name"]
+            section = next(v for v in variants if chosen in v.model_fields["name"].annotation.__args__)  # type: ignore[union-attr]
+        else:
+            section = section.model_fields[part].annotation  # type: ignore[assignment]
+    return _keys(section)
+
+
+def _keys(section: type[BaseModel]) -> list[str]:
+    return [key for key in section.model_fields if not (section is Candidate and key == "name")]
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people expect it: 1e-3 is a number, and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+# PyYAML follows YAML 1.1, where 1e-3 is a string for want of a dot.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)

@@ -1,0 +1,138 @@
+"""`python -m models.score CHECKPOINT`: separate and score the held-out tracks in a process of its own.
+
+Also the scoring of the baselines, which need no network. What a score is stands in `models.evaluate`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data import audio
+from data.errors import InputError
+from data.tables import read_table, write_table
+from models.evaluate import ICA, IDEAL_MASK, MIXTURE, SCORES, score_track, scores_frame
+from models.ica import separate_ica
+from models.masks import ideal_ratio_mask
+from models.train import BAD_INPUT, open_reporter
+
+SCORES_FILE = "scores.parquet"
+AUDIO_FOLDER = "audio"
+
+Log = Callable[[str], None]
+Rows = list[dict[str, object]]
+
+
+def audio_file(folder: Path, track_id: str) -> Path:
+    """Where the separated vocals of a track lie in a folder of scores."""
+    return folder / AUDIO_FOLDER / f"{track_id.replace('/', '--')}.wav"
+
+
+def score_baselines(held_out: pd.DataFrame, root: Path, folder: Path, log: Log) -> pd.DataFrame:
+    """Score the mixture itself, ICA, and the ideal ratio mask on every held-out track (schema SCORES).
+
+    `held_out` has track_id, split, mixture_path, vocals_path (relative to `root`). Scores are written to
+    `folder/scores.parquet`, ICA's estimates of the reserved tracks to `folder/audio/`.
+    """
+
+    def methods(row: Any, mixture: audio.Audio, vocals: audio.Audio) -> Rows:
+        about = {"track_id": row.track_id, "split": row.split, "mixture": mixture, "vocals": vocals}
+        ica = separate_ica(mixture, vocals)
+        if ica.estimate is not None:
+            _keep(folder, row, ica.estimate)
+        return [
+            score_track(method=MIXTURE, estimate=mixture, **about),
+            score_track(method=ICA, estimate=ica.estimate, note=ica.reason or ica.note, **about),
+            score_track(method=IDEAL_MASK, estimate=ideal_ratio_mask(mixture, vocals), **about),
+        ]
+
+    return _score(held_out, root, folder, methods, log)
+
+
+def score_checkpoint(
+    checkpoint: Path, held_out: pd.DataFrame, root: Path, folder: Path, device: str, log: Log
+) -> pd.DataFrame:
+    """Separate every held-out track with a checkpoint and score it; files as `score_baselines` writes them.
+
+    Raises InputError where checkpoint or device cannot be used.
+    """
+    # Torch takes seconds to load; the baselines do without.
+    from models.checkpoint import load_separator
+    from models.separate import separate
+
+    separator = load_separator(checkpoint, device)
+
+    def method(row: Any, mixture: audio.Audio, vocals: audio.Audio) -> Rows:
+        estimate = separate(separator, mixture)
+        _keep(folder, row, estimate)
+        return [
+            score_track(
+                method=separator.candidate.name,
+                track_id=row.track_id,
+                split=row.split,
+                mixture=mixture,
+                vocals=vocals,
+                estimate=estimate,
+            )
+        ]
+
+    return _score(held_out, root, folder, method, log)
+
+
+def _score(
+    held_out: pd.DataFrame,
+    root: Path,
+    folder: Path,
+    methods: Callable[[Any, audio.Audio, audio.Audio], Rows],
+    log: Log,
+) -> pd.DataFrame:
+    rows: Rows = []
+    for number, row in enumerate(held_out.itertuples(), start=1):
+        mixture, _ = audio.read(root / str(row.mixture_path))
+        vocals, _ = audio.read(root / str(row.vocals_path))
+        rows += methods(row, mixture, vocals)
+        log(f"scored {number} of {len(held_out)}: {row.track_id}: {_in_words(rows[-1])}")
+    scores = scores_frame(rows)
+    write_table(folder / SCORES_FILE, scores, SCORES)
+    return scores
+
+
+def _in_words(row: dict[str, object]) -> str:
+    usdr = row["usdr_db"]
+    return f"{row['method']} uSDR {usdr:.2f} dB" if isinstance(usdr, float) else f"{row['method']}: {row['note']}"
+
+
+def _keep(folder: Path, row: Any, estimate: audio.Audio) -> None:
+    if row.split == "reserved":
+        # An estimate may overshoot full scale; a floating-point file keeps what was scored.
+        audio.write(audio_file(folder, row.track_id), estimate.astype(np.float32), subtype="FLOAT")
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """Score as the command line says; returns the exit code: 0, or 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m models.score", description="Score a checkpoint.")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("--held-out", type=Path, required=True, metavar="PARQUET", help="the tracks to score")
+    parser.add_argument("--audio-root", type=Path, required=True, metavar="DIR", help="where their paths start from")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where scores and audio are written")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    try:
+        held_out = read_table(options.held_out)
+        with open_reporter() as (reporter, _):
+            root, output = options.audio_root, options.output
+            score_checkpoint(options.checkpoint, held_out, root, output, options.device, reporter.log)
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""`python -m models.train CONFIG`: train one candidate in a process of its own, with or without Dagster.
+
+Where Dagster Pipes launched it, progress goes back through Pipes; else to the terminal. The training itself stands in
+`models.training`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import math
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from data.errors import InputError
+from data.loopback import PAIRS, PAIRS_FILE
+from data.settings import load_settings
+from data.tables import read_table
+from models.candidate import Candidate, load_candidate
+
+if TYPE_CHECKING:
+    from dagster_pipes import PipesContext
+
+    from models.training import Reporter
+
+BAD_INPUT = 2
+
+
+class Stopped(BaseException):
+    """The process was asked to end."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class TerminalReporter:
+    """Progress as lines on standard output."""
+
+    def log(self, line: str) -> None:
+        print(line, flush=True)
+
+    def epoch(self, row: Mapping[str, Any], curves_png: bytes | None) -> None:
+        self.log(epoch_line(row))
+
+
+class PipesReporter:
+    """Progress as log lines of the Dagster run; each epoch also as a message with its row and the curves so far."""
+
+    def __init__(self, pipes: PipesContext) -> None:
+        self._pipes = pipes
+
+    def log(self, line: str) -> None:
+        self._pipes.log.info(line)
+
+    def epoch(self, row: Mapping[str, Any], curves_png: bytes | None) -> None:
+        self.log(epoch_line(row))
+        # JSON has no NaN.
+        finite = {key: value if math.isfinite(value) else None for key, value in row.items()}
+        picture = None if curves_png is None else base64.b64encode(curves_png).decode()
+        self._pipes.report_custom_message({"epoch": finite, "curves_png": picture})
+
+
+def epoch_line(row: Mapping[str, Any]) -> str:
+    """One epoch in words."""
+    return (
+        f"epoch {row['epoch']} done: training loss {row['train_loss']:.4f}, "
+        f"validation loss {row['validation_loss']:.4f}, validation uSDR {row['validation_usdr_db']:.2f} dB, "
+        f"{row['seconds']:.0f} s"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train as the command line says; returns the exit code: 0, 2 for bad input, 128 + signal when stopped."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        candidate = load_candidate(options.config)
+        with open_reporter() as (reporter, extras):
+            _train(candidate, options, reporter, extras)
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_INPUT
+    except Stopped as stopped:
+        sys.stderr.write(f"stopped by {stopped}; the files of the last full epoch are whole\n")
+        return 128 + stopped.signum
+    return 0
+
+
+def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter, extras: Mapping[str, Any]) -> None:
+    root = load_settings().root
+    pairs = read_table(options.pairs or root / "training_set" / "loopback" / PAIRS_FILE, PAIRS)
+
+    # Torch takes seconds to load: bad input is told before that.
+    from models.checkpoint import current_commit
+    from models.device import choose_device
+    from models.training import Provenance, train
+
+    provenance = Provenance(
+        fingerprints=dict(extras.get("fingerprints", {})),
+        licences=tuple(extras.get("licences", ())),
+        git_commit=extras.get("git_commit") or current_commit(),
+    )
+    output = options.output or root / "separators" / "checkpoint" / candidate.name
+    device = choose_device(options.device or load_settings().device)
+    train(candidate, pairs, options.audio_root or root, output, reporter, device, provenance)
+
+
+@contextmanager
+def open_reporter() -> Iterator[tuple[Reporter, Mapping[str, Any]]]:
+    """Who hears of progress, and what else the launcher passed along."""
+    if "DAGSTER_PIPES_CONTEXT" not in os.environ:
+        yield TerminalReporter(), {}
+        return
+    from dagster_pipes import open_dagster_pipes
+
+    with open_dagster_pipes() as pipes:
+        yield PipesReporter(pipes), pipes.extras
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    # A second signal, while the first unwinds, must not interrupt the cleaning up.
+    signal.signal(signum, signal.SIG_IGN)
+    raise Stopped(signum)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m models.train", description="Train one candidate.")
+    parser.add_argument("config", metavar="CONFIG", help="a candidate's YAML file, or the name of one that ships")
+    parser.add_argument("--pairs", type=Path, metavar="PARQUET", help="the training pairs")
+    parser.add_argument("--audio-root", type=Path, metavar="DIR", help="the folder that paths in the pairs start from")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where checkpoint and curves are written")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: the setting ISOLATION_DEVICE)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The code location: every asset, check, job, schedule and resource, put together. Nothing is defined here."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets import evaluation, lanes, reporting, separators, training_set
+from data.settings import Settings, load_settings
+from pipelines.console import step_lines
+from pipelines.jobs import JOBS
+from pipelines.schedules import SCHEDULES
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """The whole code location with other settings: for tests and for programs."""
+    return dg.Definitions(
+        assets=[
+            *(asset for lane in lanes.LANES for asset in lane.assets),
+            *training_set.ASSETS,
+            *separators.ASSETS,
+            *evaluation.ASSETS,
+            *reporting.ASSETS,
+        ],
+        asset_checks=[*(check for lane in lanes.LANES for check in lane.checks), *training_set.CHECKS],
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        resources={"settings": settings, "process": dg.PipesSubprocessClient()},
+        loggers={"console": step_lines},
+        # Two cores and one GPU: steps of a run follow each other, parallel work happens inside them.
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location of this environment's settings."""
+    return build_definitions(load_settings())

@@ -1,0 +1,61 @@
+"""Jobs: which assets run together. A job holds one partition set, hence one preparation job per dataset."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets import evaluation, reporting, separators, training_set
+from assets.lanes import LANES
+from assets.partitions import CANDIDATES, TRACKS
+
+TRAINING_SET = dg.AssetSelection.groups(training_set.GROUP)
+EVALUATION = dg.AssetSelection.groups(evaluation.GROUP)
+
+ingest = dg.define_asset_job(
+    "ingest",
+    selection=dg.AssetSelection.keys(
+        *(key for lane in LANES for asset in lane.assets for key in asset.keys if key.path[-1] in ("archive", "metadata"))
+    ),
+    description="Find, download or generate the raw datasets, and register their tracks.",
+)
+
+prepare = {
+    lane.dataset.name: dg.define_asset_job(
+        f"prepare_{lane.dataset.name}",
+        selection=dg.AssetSelection.keys([lane.dataset.name, "stems"], [lane.dataset.name, "normalised"]),
+        partitions_def=TRACKS[lane.dataset.name],
+        description=f"Stems and normalised audio of every track of {lane.dataset.title}.",
+    )
+    for lane in LANES
+}
+
+assemble = dg.define_asset_job(
+    "assemble",
+    selection=TRAINING_SET,
+    description="Manifest, splits and loopback pairs of all prepared tracks.",
+)
+
+train = dg.define_asset_job(
+    "train",
+    selection=dg.AssetSelection.keys(separators.CHECKPOINT),
+    partitions_def=CANDIDATES,
+    description="Train one candidate.",
+)
+
+evaluate = dg.define_asset_job(
+    "evaluate",
+    selection=EVALUATION,
+    partitions_def=CANDIDATES,
+    description="Score one candidate, then compare all: leaderboard, listening test, champion, report.",
+)
+
+retrain = dg.define_asset_job(
+    "retrain",
+    selection=TRAINING_SET | dg.AssetSelection.groups(separators.GROUP) | EVALUATION,
+    partitions_def=CANDIDATES,
+    description="The training set as it is now, one candidate trained on it, and everything compared again.",
+)
+
+JOBS = [ingest, *prepare.values(), assemble, train, evaluate, retrain]
+
+__all__ = ["JOBS", "assemble", "evaluate", "ingest", "prepare", "reporting", "retrain", "train"]

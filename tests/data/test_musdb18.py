@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import musdb
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from conftest import RATE, tone, write_hq_dataset, write_hq_track, write_stem_mp4
+
+from data import audio
+from data.datasets.musdb18 import Musdb18, read_stem_mp4
+from data.errors import InputError
+from data.settings import Settings
+from data.tracks import SourceTrack
+
+NO_METADATA = pd.DataFrame()
+
+
+@pytest.fixture(scope="module")
+def stem_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_stem_mp4(tmp_path_factory.mktemp("musdb") / "train" / "An Artist - A Song.stem.mp4")
+
+
+def only_track(root: Path) -> SourceTrack:
+    (track,) = Musdb18().discover(root)
+    return track
+
+
+def test_a_stem_file_reads_as_musdb_reads_it(stem_file: Path, tmp_path: Path) -> None:
+    (reference,) = musdb.DB(root=str(stem_file.parent.parent), subsets="train").tracks
+    Musdb18().extract(only_track(stem_file.parent.parent), NO_METADATA, tmp_path)
+    mixture, rate = audio.read(tmp_path / "mixture.wav")
+    vocals, _ = audio.read(tmp_path / "vocals.wav")
+    assert rate == RATE
+    np.testing.assert_array_equal(mixture, reference.audio.T.astype(np.float32))
+    np.testing.assert_array_equal(vocals, reference.targets["vocals"].audio.T.astype(np.float32))
+
+
+def test_official_parts_and_names_are_kept(stem_file: Path, tmp_path: Path) -> None:
+    for name, subset in (
+        ("Actions - One Minute Smile", "train"),  # one of musdb's official validation tracks
+        ("Some One - Sông Number 1!", "train"),
+        ("Al James - Schoolboy Facination", "test"),
+    ):
+        target = tmp_path / subset / f"{name}.stem.mp4"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(stem_file, target)
+    (tmp_path / "train" / "._Some One - Ghost.stem.mp4").write_text("a Mac was here")
+    found = {track.slug: (track.split, track.artist, track.title) for track in Musdb18().discover(tmp_path)}
+    assert found == {
+        "actions-one-minute-smile": ("validation", "Actions", "One Minute Smile"),
+        "some-one-song-number-1": ("train", "Some One", "Sông Number 1!"),
+        "al-james-schoolboy-facination": ("test", "Al James", "Schoolboy Facination"),
+    }
+
+
+def test_an_archive_that_holds_the_dataset_in_a_folder_is_unpacked_once(
+    hq: Path, tmp_path: Path, quiet: Callable[[str], None]
+) -> None:
+    archive = shutil.make_archive(str(tmp_path / "musdb18"), "zip", hq.parent, hq.name)
+    settings = Settings(storage=tmp_path / "storage", musdb18=archive)
+    folder = Musdb18().obtain(settings, quiet)
+    assert len(Musdb18().discover(folder)) == 9
+    before = folder.stat().st_mtime_ns
+    assert Musdb18().obtain(settings, quiet).stat().st_mtime_ns == before
+
+
+def test_a_stem_file_cut_short_is_refused(stem_file: Path, tmp_path: Path) -> None:
+    # Index first, as the real files have it: then a cut file decodes without an error, only shorter.
+    import subprocess
+
+    moved = tmp_path / "An Artist - A Song.stem.mp4"
+    command = ["ffmpeg", "-v", "error", "-i", stem_file, "-map", "0", "-c", "copy", "-movflags", "faststart", moved]
+    subprocess.run(command, check=True)
+    whole = moved.read_bytes()
+    read_stem_mp4(moved)
+    cut = tmp_path / "cut.stem.mp4"
+    cut.write_bytes(whole[: int(len(whole) * 0.6)])
+    with pytest.raises(InputError, match="cut short or damaged") as caught:
+        read_stem_mp4(cut)
+    assert "as the container says" in caught.value.expected
+
+
+def test_a_stem_file_that_is_not_audio_is_refused(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.stem.mp4"
+    bad.write_bytes(b"not an mp4" * 100)
+    with pytest.raises(InputError, match="1000 bytes that ffprobe cannot read"):
+        read_stem_mp4(bad)
+
+
+def test_a_stem_file_with_too_few_streams_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="3 audio streams") as caught:
+        read_stem_mp4(write_stem_mp4(tmp_path / "few.stem.mp4", seconds=1.0, streams=3))
+    assert "five audio streams" in caught.value.expected
+
+
+def test_wav_folders_keep_every_sample(tmp_path: Path) -> None:
+    folder = write_hq_track(tmp_path / "in" / "train" / "A - B")
+    (tmp_path / "out").mkdir()
+    Musdb18().extract(only_track(tmp_path / "in"), NO_METADATA, tmp_path / "out")
+    for name in ("mixture.wav", "vocals.wav"):
+        np.testing.assert_array_equal(audio.read(tmp_path / "out" / name)[0], audio.read(folder / name)[0])
+        assert audio.info(tmp_path / "out" / name).subtype == "PCM_16"
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        ("missing", "no such file"),
+        ("mono", "1 channel"),
+        ("longer", "110250 frames"),
+        ("other rate", "48000 Hz"),
+        ("not finite", "NaN"),
+        ("not audio", "not audio"),
+    ],
+)
+def test_unusable_vocals_are_named_with_what_was_found(tmp_path: Path, fault: str, found: str) -> None:
+    vocals = write_hq_track(tmp_path / "train" / "A - B") / "vocals.wav"
+    match fault:
+        case "missing":
+            vocals.unlink()
+        case "mono":
+            soundfile.write(vocals, tone(2.0)[:, 0], RATE)
+        case "longer":
+            soundfile.write(vocals, tone(2.5), RATE)
+        case "other rate":
+            soundfile.write(vocals, tone(2.0), 48000)
+        case "not finite":
+            soundfile.write(vocals, np.full((88200, 2), np.nan), RATE, subtype="FLOAT")
+        case "not audio":
+            vocals.write_text("x" * 100)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError) as caught:
+        Musdb18().extract(only_track(tmp_path), NO_METADATA, tmp_path / "out")
+    assert found in caught.value.found
+    assert caught.value.file == str(vocals)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["missing folder", "empty folder", "empty parts", "text file"])
+def test_a_source_without_tracks_is_refused(tmp_path: Path, kind: str, quiet: Callable[[str], None]) -> None:
+    source = tmp_path / "source"
+    match kind:
+        case "empty folder":
+            source.mkdir()
+        case "empty parts":
+            (source / "train").mkdir(parents=True)
+        case "text file":
+            source.write_text("hello")
+    settings = Settings(storage=tmp_path / "storage", musdb18=str(source))
+    with pytest.raises(InputError) as caught:
+        Musdb18().discover(Musdb18().obtain(settings, quiet))
+    assert caught.value.file == str(source)
+    assert "ISOLATION_MUSDB18" in caught.value.remedy
+
+
+def test_two_tracks_whose_names_differ_in_signs_only_are_refused(tmp_path: Path) -> None:
+    write_hq_dataset(tmp_path, train=1, test=0)
+    write_hq_track(tmp_path / "train" / "artist 0 - song 0!")
+    with pytest.raises(InputError, match="the same name as"):
+        Musdb18().discover(tmp_path)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE, tone
+
+from data import audio, measure
+from data.errors import InputError
+from data.normalise import canonical, normalise_track
+
+
+def stems(folder: Path, mixture: np.ndarray, vocals: np.ndarray, rate: int = RATE, subtype: str = "FLOAT") -> Path:
+    folder.mkdir()
+    soundfile.write(folder / "mixture.wav", mixture, rate, subtype=subtype)
+    soundfile.write(folder / "vocals.wav", vocals, rate, subtype=subtype)
+    (folder.parent / "out").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_audio_in_canonical_rate_keeps_every_sample(tmp_path: Path, subtype: str) -> None:
+    source = stems(tmp_path / "in", tone(2.0), tone(2.0, 330), subtype=subtype)
+    normalise_track(source, tmp_path / "out")
+    for name in ("mixture.wav", "vocals.wav"):
+        np.testing.assert_array_equal(audio.read(tmp_path / "out" / name)[0], audio.read(source / name)[0])
+
+
+def test_samples_beyond_full_scale_are_not_clipped(tmp_path: Path) -> None:
+    source = stems(tmp_path / "in", tone(1.0, level=1.7), tone(1.0))
+    measured = normalise_track(source, tmp_path / "out")
+    assert measured["mixture_peak"] == pytest.approx(1.7, rel=0.1)
+    assert measure.peak(audio.read(tmp_path / "out" / "mixture.wav")[0]) == measured["mixture_peak"]
+
+
+@pytest.mark.parametrize("rate", [22050, 48000])
+def test_another_rate_is_resampled_without_images(tmp_path: Path, rate: int) -> None:
+    frequency = 10000.0
+    source = stems(tmp_path / "in", tone(2.0, frequency, rate=rate), tone(2.0, rate=rate), rate)
+    measured = normalise_track(source, tmp_path / "out")
+    assert (measured["source_rate"], measured["frames"]) == (rate, 2 * RATE)
+    mixture, _ = audio.read(tmp_path / "out" / "mixture.wav")
+    inner = mixture[0, RATE // 2 : RATE // 2 + RATE] * np.hanning(RATE)  # one bin is one hertz
+    level = 20 * np.log10(np.abs(np.fft.rfft(inner)) + 1e-12)
+    away = np.ones(len(level), bool)
+    away[int(frequency) - 100 : int(frequency) + 100] = False
+    assert level[away].max() < level.max() - 90
+
+
+def test_mono_becomes_dual_mono(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "mono.wav", tone(0.5)[:, 0], RATE)
+    samples, _ = canonical(tmp_path / "mono.wav")
+    assert samples.shape == (2, RATE // 2)
+    np.testing.assert_array_equal(samples[0], samples[1])
+
+
+def test_unequal_lengths_are_trimmed_to_the_shorter_and_recorded(tmp_path: Path) -> None:
+    measured = normalise_track(stems(tmp_path / "in", tone(2.0), tone(1.5)), tmp_path / "out")
+    assert (measured["frames"], measured["trimmed_frames"]) == (RATE * 3 // 2, RATE // 2)
+    assert audio.info(tmp_path / "out" / "mixture.wav").frames == RATE * 3 // 2
+
+
+def test_more_than_two_channels_are_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "surround.wav", np.zeros((100, 6)), RATE)
+    with pytest.raises(InputError, match="6 channels"):
+        canonical(tmp_path / "surround.wav")
+
+
+def test_measurements_are_what_they_are_called(tmp_path: Path) -> None:
+    time = np.arange(4 * RATE) / RATE
+    sine = np.sin(2 * np.pi * 997 * time)
+    vocals = np.stack([0.5 * sine, 0.5 * sine], axis=1)
+    vocals[2 * RATE :] = 0
+    measured = normalise_track(stems(tmp_path / "in", vocals, vocals), tmp_path / "out")
+    assert measured["vocals_peak"] == pytest.approx(0.5, abs=1e-3)
+    assert measured["vocals_rms_db"] == pytest.approx(20 * np.log10(0.5) - 3.01 - 3.01, abs=0.05)
+    assert measured["vocal_activity"] == 0.5
+    assert measured["vocal_level_db"] == pytest.approx([-9.03, -9.03, -120, -120], abs=0.05)
+    # BS.1770: a 997 Hz sine at 0 dBFS in one channel is -3.01 LUFS; here two channels at -6.02 dB. Gating drops the silence,
+    # but not the blocks across its edge.
+    assert measured["mixture_lufs"] == pytest.approx(-3.01 + 3.01 - 6.02, abs=0.5)
+
+
+def test_silence_has_no_loudness() -> None:
+    silence = np.zeros((2, RATE), np.float32)
+    assert measure.loudness_lufs(silence) is None
+    assert measure.rms_db(silence) == -120

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.errors import InputError
+from data.loopback import PAIRS, build_pairs, misplaced_loopback
+from data.splits import artist_key, held_out, leaks, split_tracks
+from data.tables import read_table, write_table
+
+DEFAULTS = {"seed": 0, "reserved_tracks": 10, "validation_share": 0.14, "test_share": 0.15}
+
+
+def manifest(rows: list[tuple[str, str, str | None]], activity: float = 0.8) -> pd.DataFrame:
+    """A manifest of (dataset, artist, official split) rows."""
+    return pd.DataFrame(
+        [
+            {
+                "track_id": f"{dataset}/t{number}",
+                "dataset": dataset,
+                "artist": artist,
+                "official_split": split,
+                "vocal_activity": activity,
+                "mixture_path": f"{dataset}/normalised/t{number}/mixture.wav",
+                "vocals_path": f"{dataset}/normalised/t{number}/vocals.wav",
+                "frames": 1000,
+            }
+            for number, (dataset, artist, split) in enumerate(rows)
+        ]
+    )
+
+
+def musdb(train: int = 86, validation: int = 14, test: int = 50) -> list[tuple[str, str, str | None]]:
+    return [
+        ("musdb18", f"artist {split} {number}", split)
+        for split, count in (("train", train), ("validation", validation), ("test", test))
+        for number in range(count)
+    ]
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.just("musdb18"), st.integers(0, 30).map(str), st.sampled_from(["train", "validation", "test"])
+    )
+    | st.tuples(st.just("medleydb"), st.integers(20, 50).map(str), st.none()),
+    min_size=5,
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.integers(0, 5))
+def test_no_artist_is_ever_in_two_splits(rows: list[tuple[str, str, str | None]], seed: int) -> None:
+    table = manifest(rows)
+    try:
+        splits = split_tracks(table, **DEFAULTS | {"seed": seed})
+    except InputError:
+        return  # too few artists: refused, not leaked
+    assert leaks(splits) == []
+    assert sorted(splits["track_id"]) == sorted(table["track_id"])
+    official = table.set_index("track_id").loc[splits["track_id"], "official_split"].to_numpy()
+    assert set(splits.loc[official == "test", "split"]) <= {"test", "reserved"}
+
+
+def test_musdbs_official_parts_are_kept_and_ten_test_tracks_reserved() -> None:
+    splits = split_tracks(manifest(musdb()), **DEFAULTS)
+    assert splits["split"].value_counts().to_dict() == {"train": 86, "validation": 14, "test": 40, "reserved": 10}
+
+
+def test_a_dataset_without_official_parts_is_split_by_artist() -> None:
+    rows = [("medleydb", f"artist {number // 2}", None) for number in range(74)]
+    counts = split_tracks(manifest(rows), **DEFAULTS)["split"].value_counts()
+    assert counts["reserved"] == 10
+    assert 8 <= counts["test"] <= 11
+    assert 8 <= counts["validation"] <= 11
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another() -> None:
+    table = manifest([("medleydb", str(number), None) for number in range(40)])
+    first, again = split_tracks(table, **DEFAULTS), split_tracks(table.iloc[::-1], **DEFAULTS)
+    pd.testing.assert_frame_equal(first, again)
+    assert not first.equals(split_tracks(table, **DEFAULTS | {"seed": 1}))
+
+
+def test_an_artist_of_two_datasets_is_one_artist() -> None:
+    assert artist_key("Clara Berry And Wooldog") == artist_key("ClaraBerryAndWooldog")
+    rows = [*musdb(), ("medleydb", "ArtistTest0", None), ("medleydb", "ArtistTrain0", None)]
+    table = manifest(rows)
+    splits = split_tracks(table, **DEFAULTS).set_index("track_id")["split"]
+    assert splits["medleydb/t150"] in ("test", "reserved")
+    assert splits["medleydb/t151"] == "train"
+
+
+def test_a_small_corpus_reserves_fewer() -> None:
+    rows = [*musdb(train=11, validation=0, test=6), *[("medleydb", str(number), None) for number in range(8)]]
+    counts = split_tracks(manifest(rows), **DEFAULTS)["split"].value_counts()
+    assert counts["reserved"] == 5
+    assert counts["validation"] >= 2
+
+
+def test_tracks_without_vocals_are_not_reserved() -> None:
+    table = manifest([("medleydb", str(number), None) for number in range(40)])
+    table.loc[:30, "vocal_activity"] = 0.0
+    splits = split_tracks(table, **DEFAULTS)
+    reserved = splits.loc[splits["split"] == "reserved", "track_id"]
+    assert len(reserved) == 8
+    assert (table.set_index("track_id").loc[reserved, "vocal_activity"] > 0).all()
+
+
+@pytest.mark.parametrize("rows", [musdb(train=0, validation=0, test=6), [("medleydb", "one", None)] * 5])
+def test_a_corpus_with_nothing_to_train_on_is_refused(rows: list[tuple[str, str, str | None]]) -> None:
+    with pytest.raises(InputError, match="at least one track in"):
+        split_tracks(manifest(rows), **DEFAULTS)
+
+
+def test_the_check_finds_tracks_and_artists_in_two_splits() -> None:
+    splits = split_tracks(manifest(musdb()), **DEFAULTS)
+    broken = splits.copy()
+    broken.loc[broken["split"] == "test", "artist_key"] = broken.loc[broken["split"] == "train", "artist_key"].iloc[0]
+    (problem,) = leaks(broken)
+    assert "in test and train" in problem
+    twice = pd.concat([splits, splits.head(1).assign(split="moved", artist_key="x")])
+    assert any(problem.startswith(f"track {splits['track_id'][0]}") for problem in leaks(twice))
+
+
+def test_held_out_tracks_are_test_and_reserved() -> None:
+    table = manifest(musdb())
+    splits = split_tracks(table, **DEFAULTS)
+    assert held_out(table, splits)["split"].value_counts().to_dict() == {"test": 40, "reserved": 10}
+
+
+@pytest.fixture
+def pairs_and_splits() -> tuple[pd.DataFrame, pd.DataFrame]:
+    table = manifest(musdb())
+    table.loc[:20, "vocal_activity"] = 0.0
+    splits = split_tracks(table, **DEFAULTS)
+    return build_pairs(table, splits, seed=0, vocal_share=0.1, instrumental_share=0.2), splits
+
+
+def test_loopback_is_a_share_of_the_training_tracks_only(pairs_and_splits: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    pairs, splits = pairs_and_splits
+    assert pairs["kind"].value_counts().to_dict() == {
+        "original": 100,
+        "vocal_loopback": 9,
+        "instrumental_loopback": 17,
+    }
+    assert misplaced_loopback(pairs, splits) == []
+    assert set(pairs["split"]) == {"train", "validation"}
+    meaning = pairs.groupby("kind")[["input", "target"]].agg(lambda values: set(values).pop())
+    assert meaning.loc["vocal_loopback"].tolist() == ["vocals", "vocals"]
+    assert meaning.loc["instrumental_loopback"].tolist() == ["accompaniment", "silence"]
+
+
+def test_tracks_without_vocals_give_no_vocal_loopback(pairs_and_splits: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    pairs, _ = pairs_and_splits
+    silent = {f"musdb18/t{number}" for number in range(21)}
+    assert silent.isdisjoint(pairs.loc[pairs["kind"] == "vocal_loopback", "track_id"])
+
+
+def test_the_check_finds_loopback_outside_training(pairs_and_splits: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    pairs, splits = pairs_and_splits
+    victim = pairs.index[pairs["kind"] == "vocal_loopback"][0]
+    claimed = pairs.copy()
+    claimed.loc[victim, "split"] = "validation"
+    assert misplaced_loopback(claimed, splits) == [pairs["track_id"][victim]]
+    moved = splits.copy()
+    moved.loc[moved["track_id"] == pairs["track_id"][victim], "split"] = "test"
+    assert misplaced_loopback(pairs, moved) == [pairs["track_id"][victim]]
+
+
+def test_no_loopback_when_the_shares_are_zero() -> None:
+    table = manifest(musdb())
+    pairs = build_pairs(table, split_tracks(table, **DEFAULTS), seed=0, vocal_share=0, instrumental_share=0)
+    assert set(pairs["kind"]) == {"original"}
+
+
+def test_pairs_survive_parquet(pairs_and_splits: tuple[pd.DataFrame, pd.DataFrame], tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path_factory.mktemp("t") / "pairs.parquet"
+    write_table(path, pairs_and_splits[0], PAIRS)
+    pd.testing.assert_frame_equal(read_table(path, PAIRS), pairs_and_splits[0], check_dtype=False)
