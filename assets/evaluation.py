@@ -8,7 +8,7 @@ import dagster as dg
 import pandas as pd
 
 from assets.partitions import CANDIDATES
-from assets.recording import Metadata, folder_of, markdown_table, materialise, picture, table_metadata, upstream
+from assets.recording import OWNERS, Metadata, folder_of, markdown_table, materialise, picture, table_metadata, upstream
 from assets.separators import CHECKPOINT, CHECKPOINT_FILE, PROJECT
 from assets.training_set import MANIFEST, SPLITS, read_splits
 from data.errors import InputError
@@ -16,7 +16,6 @@ from data.manifest import MANIFEST_FILE
 from data.settings import Settings
 from data.splits import held_out
 from data.tables import read_table, write_table
-from models.candidate import candidate_names
 
 GROUP = "evaluation"
 ICA_BASELINE = dg.AssetKey([GROUP, "ica_baseline"])
@@ -29,15 +28,14 @@ LEADERBOARD_FILE = "leaderboard.parquet"
 @dg.asset(
     key=ICA_BASELINE,
     group_name=GROUP,
+    owners=OWNERS,
     deps=[SPLITS, MANIFEST],
     description="The report's baseline, FastICA on the stereo channels, scored like every candidate; with the mixture "
     "itself as the floor and the ideal ratio mask as the ceiling of masking.",
     kinds={"numpy", "parquet"},
     code_version="1",
 )
-def ica_baseline(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult[Any]:
+def ica_baseline(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
     def work(folder: Path) -> dict[str, Any]:
         from models.score import score_baselines
 
@@ -58,6 +56,7 @@ def ica_baseline(
 @dg.asset(
     key=SCORES,
     group_name=GROUP,
+    owners=OWNERS,
     deps=[CHECKPOINT, SPLITS, MANIFEST],
     partitions_def=CANDIDATES,
     description="Per-track scores of a candidate on the held-out tracks (test and reserved), and its separated audio "
@@ -90,15 +89,14 @@ def scores(
 @dg.asset(
     key=LEADERBOARD,
     group_name=GROUP,
+    owners=OWNERS,
     deps=[SCORES, ICA_BASELINE],
     description="All candidates, baselines and published separators side by side; uSDR and cSDR in columns of their "
     "own, with the data each number stands for.",
     kinds={"parquet"},
     code_version="1",
 )
-def leaderboard(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult[Any]:
+def leaderboard(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
     root = settings.root
     inputs = {"ica_baseline": upstream(root, ICA_BASELINE).fingerprint}
     inputs |= {name: upstream(root, SCORES, name).fingerprint for name in scored_candidates(root)}
@@ -106,10 +104,11 @@ def leaderboard(
     def work(folder: Path) -> dict[str, Any]:
         from models.evaluate import coverage, summarise
         from models.leaderboard import LEADERBOARD as SCHEMA
-        from models.leaderboard import build_leaderboard, load_peers
+        from models.leaderboard import leaderboard as rank
+        from models.leaderboard import load_peers
 
         table = all_scores(root)
-        board = build_leaderboard(summarise(table), load_peers(), _scored_on(root))
+        board = rank(summarise(table), load_peers(), scored_on=_scored_on(root))
         write_table(folder / LEADERBOARD_FILE, board, SCHEMA)
         return {"candidates": len(inputs) - 1, "problems": coverage(table)}
 
@@ -133,7 +132,7 @@ def scored_candidates(root: Path) -> list[str]:
     """Candidates whose scores stand over today's splits; older ones cannot be compared and are left out."""
     current = upstream(root, SPLITS).fingerprint
     names = []
-    for name in candidate_names():
+    for name in CANDIDATES.get_partition_keys():
         try:
             record = upstream(root, SCORES, name)
         except InputError:

@@ -15,7 +15,7 @@ import dagster as dg
 import pandas as pd
 
 from assets.partitions import TRACKS
-from assets.recording import materialise, table_metadata, track_event, upstream
+from assets.recording import OWNERS, materialise, table_metadata, track_event, upstream
 from data.datasets import DATASETS, Dataset
 from data.errors import InputError, TracksFailed
 from data.medleydb_metadata import STEMS
@@ -52,6 +52,7 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
     @dg.asset(
         key=[dataset.name, "archive"],
         group_name=dataset.name,
+        owners=OWNERS,
         description=f"{dataset.description}. The raw dataset found, downloaded or generated, with the checksum of "
         "every file; registers one partition per track.",
         kinds={"file", "parquet"},
@@ -97,6 +98,7 @@ def _metadata(dataset: Dataset) -> dg.AssetsDefinition:
     @dg.asset(
         key=[dataset.name, "metadata"],
         group_name=dataset.name,
+        owners=OWNERS,
         description="The YAML metadata, parsed and validated: one row per track and stem, voices marked.",
         kinds={"yaml", "parquet"},
         code_version="1",
@@ -163,6 +165,7 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
                 stems,
                 deps=sources,
                 group_name=dataset.name,
+                owners=OWNERS,
                 description="Per track, mixture.wav and vocals.wav as the dataset gives them.",
                 kinds={"wav"},
                 code_version=dataset.code_version,
@@ -172,6 +175,7 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
                 normalised,
                 deps=[stems],
                 group_name=dataset.name,
+                owners=OWNERS,
                 description="Per track, the canonical form: 44.1 kHz, stereo, equal lengths; levels measured.",
                 kinds={"wav"},
                 code_version=NORMALISE_VERSION,

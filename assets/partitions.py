@@ -8,7 +8,9 @@ from __future__ import annotations
 import dagster as dg
 
 from data.datasets import DATASETS
+from data.settings import load_settings
 from models.candidate import candidate_names
 
 TRACKS = {name: dg.DynamicPartitionsDefinition(name=f"{name}_tracks") for name in DATASETS}
-CANDIDATES = dg.StaticPartitionsDefinition(candidate_names())
+# The keys of a static set are part of the graph: the folder is looked at once, when the code location loads.
+CANDIDATES = dg.StaticPartitionsDefinition(candidate_names(load_settings().candidates))

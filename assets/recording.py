@@ -26,6 +26,7 @@ from data.errors import InputError
 
 Metadata = dict[str, Any]
 PREVIEW_ROWS = 30
+OWNERS = ["team:separation"]
 
 
 def folder_of(root: Path, key: dg.AssetKey, partition: str | None = None) -> Path:
@@ -63,14 +64,16 @@ def materialise(
     `parameters` and `inputs` (data versions by name) make the fingerprint, with the asset's code version; `work` fills
     the folder and returns measurements; `show` makes richer metadata (tables, pictures) of the finished folder.
     """
-    partition = context.partition_key if context.has_partition_key else None
+    # A run over a partition has a key also for those of its assets that have no partitions.
+    partition = context.partition_key if context.assets_def.partitions_def else None
     folder = folder_of(root, context.asset_key, partition)
     code_version = context.assets_def.code_versions_by_key[context.asset_key] or ""
     started = time.monotonic()
     wanted = cache.fingerprint(code_version=code_version, parameters=parameters, inputs=inputs)
     outcome = cache.make(folder, wanted, work)
-    metadata = outcome_metadata(folder, outcome, time.monotonic() - started) | show(folder)
-    context.log.info(f"{context.asset_key.to_user_string()}: {'cached' if outcome.cached else 'done'}")
+    seconds = time.monotonic() - started
+    context.log.info("unchanged" if outcome.cached else f"done in {seconds:.1f} s")
+    metadata = outcome_metadata(folder, outcome, seconds) | show(folder)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(wanted))
 
 
@@ -139,7 +142,7 @@ def markdown_table(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def picture(png: bytes, alt: str) -> dg.MetadataValue:  # type: ignore[type-arg]
+def picture(png: bytes, alt: str) -> dg.MetadataValue:
     """A PNG shown inline in the UI."""
     import base64
 

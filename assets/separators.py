@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from assets.partitions import CANDIDATES
-from assets.recording import Metadata, folder_of, markdown_table, materialise, picture, upstream
+from assets.recording import OWNERS, Metadata, folder_of, markdown_table, materialise, picture, upstream
 from assets.training_set import LOOPBACK, MANIFEST
 from data.loopback import PAIRS_FILE
 from data.manifest import MANIFEST_FILE
@@ -29,6 +29,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 @dg.asset(
     key=CHECKPOINT,
     group_name=GROUP,
+    owners=OWNERS,
     deps=[LOOPBACK],
     partitions_def=CANDIDATES,
     description="A trained separator with its curves; one partition per candidate, which is one YAML file in "
@@ -43,7 +44,8 @@ def checkpoint(
     process: dg.PipesSubprocessClient,
 ) -> dg.MaterializeResult[Any]:
     root, name = settings.root, context.partition_key
-    candidate = load_candidate(name)
+    file = candidate_path(name, settings.candidates)
+    candidate = load_candidate(file)
     # Described in prose, a candidate is still the same candidate.
     parameters = candidate.model_dump(mode="json", exclude={"description"})
     inputs = {"loopback": upstream(root, LOOPBACK).fingerprint}
@@ -51,11 +53,12 @@ def checkpoint(
     def work(folder: Path) -> dict[str, Any]:
         manifest = read_table(folder_of(root, MANIFEST) / MANIFEST_FILE)
         pairs = folder_of(root, LOOPBACK) / PAIRS_FILE
-        command = [sys.executable, "-m", "models.train", str(candidate_path(name)), "--pairs", str(pairs)]
+        command = [sys.executable, "-m", "models.train", str(file), "--pairs", str(pairs)]
         command += ["--audio-root", str(root), "--output", str(folder), "--device", settings.device]
         extras = {"fingerprints": inputs, "licences": sorted(manifest["licence"].unique())}
         process.run(context=context.op_execution_context, command=command, cwd=str(PROJECT), extras=extras)
-        return best_epoch(folder)
+        # Kept with the checkpoint: the YAML may change before somebody asks what these weights were trained with.
+        return {"settings": parameters, **best_epoch(folder)}
 
     return materialise(context, root, parameters=parameters, inputs=inputs, work=work, show=_show)
 

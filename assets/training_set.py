@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets.lanes import LANES
-from assets.recording import folder_of, materialise, table_metadata, upstream
+from assets.recording import OWNERS, folder_of, materialise, table_metadata, upstream
 from data import loopback as loopback_pairs
 from data import manifest as manifests
 from data import splits as split_tables
@@ -24,6 +24,7 @@ LOOPBACK = dg.AssetKey([GROUP, "loopback"])
 @dg.asset(
     key=MANIFEST,
     group_name=GROUP,
+    owners=OWNERS,
     deps=[dg.AssetDep(lane.normalised, partition_mapping=dg.AllPartitionMapping()) for lane in LANES],
     description="One row per normalised track of all datasets: names, licence, levels, vocal activity, checksums.",
     kinds={"parquet"},
@@ -57,6 +58,7 @@ def manifest(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
 @dg.asset(
     key=SPLITS,
     group_name=GROUP,
+    owners=OWNERS,
     deps=[MANIFEST],
     description="Every track in train, validation, test or reserved. Artists stay together; MUSDB18's official test "
     "and validation tracks keep their part; the reserved tracks are drawn first.",
@@ -64,7 +66,7 @@ def manifest(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
     code_version=split_tables.CODE_VERSION,
 )
 def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
-    parameters = {
+    parameters: dict[str, Any] = {
         "seed": settings.seed,
         "reserved_tracks": settings.reserved_tracks,
         "validation_share": settings.validation_share,
@@ -90,6 +92,7 @@ def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
 @dg.asset(
     key=LOOPBACK,
     group_name=GROUP,
+    owners=OWNERS,
     deps=[MANIFEST, SPLITS],
     description="The training pairs: originals, and for a share of the training tracks a vocal and an instrumental "
     "loopback. Rows that point at audio; made after the split, in the training set only.",
@@ -97,7 +100,7 @@ def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
     code_version=loopback_pairs.CODE_VERSION,
 )
 def loopback(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
-    parameters = {
+    parameters: dict[str, Any] = {
         "seed": settings.seed,
         "vocal_share": settings.loopback_vocal,
         "instrumental_share": settings.loopback_instrumental,

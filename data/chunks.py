@@ -52,7 +52,7 @@ class Row(NamedTuple):
 
 
 def rows_of(pairs: pd.DataFrame, split: str, audio_root: Path) -> list[Row]:
-    """The rows of one split ("train", "validation"). Raises InputError where there is none, or none that is audible."""
+    """The rows of one split ("train", "validation"). Raises InputError where there is none with audio."""
     rows = [
         Row(pair.track_id, pair.input, audio_root / pair.mixture_path, audio_root / pair.vocals_path, int(pair.frames))
         for pair in pairs[pairs["split"] == split].itertuples()

@@ -58,7 +58,8 @@ def extract_stems(root: Path, dataset: Dataset, row: Any, metadata: pd.DataFrame
 def normalise(root: Path, dataset: Dataset, slug: str) -> tuple[cache.Outcome, str]:
     """Bring a track's stems into the canonical form, unless that is done already.
 
-    Returns the outcome and the data version of the stems it was made of. Raises InputError naming the track, also where its stems are missing or damaged.
+    Returns the outcome and the data version of the stems it was made of. Raises InputError naming the track, also
+    where its stems are missing or damaged.
     """
     track_id = f"{dataset.name}/{slug}"
     stems = stems_folder(root, dataset.name, slug)

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     test_share: Share = Field(0.15, description="share of tracks without an official split used for testing")
     loopback_vocal: Share = Field(0.10, description="share of training tracks with a vocal loopback")
     loopback_instrumental: Share = Field(0.10, description="share of training tracks with an instrumental loopback")
+    candidates: Path = Field(
+        Path(__file__).resolve().parent.parent / "models" / "candidates", description="folder of the candidates' YAML"
+    )
     device: str = Field("auto", description="where networks run: auto, cpu, cuda, cuda:1, mps")
 
     @property

@@ -36,7 +36,7 @@ class Section(BaseModel):
 class StftSettings(Section):
     """The short-time Fourier transform: Hann window and hop, in samples at 44100 Hz."""
 
-    window: Annotated[int, Field(ge=4)]
+    window: Annotated[int, Field(ge=4, multiple_of=2)]
     hop: Size
 
     @model_validator(mode="after")

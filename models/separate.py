@@ -76,11 +76,11 @@ def separate_stream(
 
     `read(start, frames)` gives the mixture. Neighbouring chunks overlap and are cross-faded with weights that sum to
     one. Every chunk but the first starts with `overlap_seconds` that its predecessor knows too. Raises InputError for
-    music without a frame, ValueError for an overlap that is not shorter than the chunk.
+    music without a frame, ValueError for an overlap of more than half a chunk.
     """
     chunk, overlap = round(chunk_seconds * SAMPLE_RATE), round(overlap_seconds * SAMPLE_RATE)
-    if not 0 <= overlap < chunk:
-        raise ValueError(f"overlap of {overlap_seconds} s is not shorter than the chunk of {chunk_seconds} s")
+    if not 0 <= 2 * overlap <= chunk or chunk < 1:
+        raise ValueError(f"an overlap of {overlap_seconds} s is more than half a chunk of {chunk_seconds} s")
     if frames < 1:
         raise InputError(
             "mixture", expected="at least one frame of audio", found="none", remedy="give a file that is not empty"

@@ -101,8 +101,10 @@ def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter
     # Torch takes seconds to load: bad input is told before that.
     from models.checkpoint import current_commit
     from models.device import choose_device
+    from models.memory import keep_freed_memory
     from models.training import Provenance, train
 
+    keep_freed_memory()
     provenance = Provenance(
         fingerprints=dict(extras.get("fingerprints", {})),
         licences=tuple(extras.get("licences", ())),

@@ -184,7 +184,7 @@ class _Run:
         X, Y = (Sound(self.network.stft, waveform=waveform) for waveform in (mixture, vocals))
         loss = self._loss(self.network.estimate(X), Y, X).mean()
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
         loss_value, norm_value = torch.stack([loss.detach(), norm]).tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
@@ -230,7 +230,6 @@ def learning_rate_at(step: int, settings: TrainingSettings) -> float:
 def update_average(averaged: Network, network: Network, decay: float, step: int) -> None:
     """Move the averaged weights towards the network's; the first steps are averaged over a shorter past."""
     weight = 1 - min(decay, (1 + step) / (10 + step)) if decay > 0 else 1.0
-    # Parameters only: torch's stubs want lists.
     torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), weight)
     for kept, moving in zip(averaged.buffers(), network.buffers(), strict=True):
         kept.copy_(moving)

@@ -1,4 +1,4 @@
-"""What a run prints on a terminal: its own progress lines and its failures, not Dagster's bookkeeping."""
+"""What a headless run prints: the progress lines of its steps, not Dagster's bookkeeping."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class _Lines(logging.Formatter):
         message = details.get("orig_message") or record.getMessage()
         step = (details.get("step_key") or "").replace("__", "/")
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname} "
-        return f"[{time.monotonic() - _STARTED:6.1f} s] {step:28} {mark}{message}"
+        return f"[{time.monotonic() - _STARTED:6.1f} s] {step:24} {mark}{message}"
 
 
 def _told_by_a_step(record: logging.LogRecord) -> bool:
     return not hasattr(record, "dagster_event") and record.levelno >= logging.INFO
 
 
-@dg.logger(description="Progress lines of the steps, without Dagster's own events.")
+@dg.logger({}, description="Progress lines of the steps, without Dagster's own events.")
 def step_lines(context: dg.InitLoggerContext) -> logging.Logger:
     """A logger that prints what steps say to standard output, with seconds since the program started."""
     logger = logging.Logger("isolation", level=logging.DEBUG)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import soundfile
 from tqdm import tqdm
@@ -62,7 +63,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     return BAD_INPUT if failed else 0
 
 
-def separate_song(separator: object, song: Path, folder: Path) -> None:
+def separate_song(separator: Callable[[audio.Audio], audio.Audio], song: Path, folder: Path) -> None:
     """Write `vocals.wav` and `accompaniment.wav` of a song into `folder`, both or neither.
 
     Memory does not grow with the song: it is decoded to a temporary file beside the result and read in chunks. Raises
@@ -88,12 +89,16 @@ def separate_song(separator: object, song: Path, folder: Path) -> None:
             soundfile.SoundFile(accompaniment_path, "w", **layout) as accompaniment_file,
         ):
             position = 0
-            pieces = separate_stream(separator, read, frames, progress=lambda done: bar.update(int(100 * done) - bar.n))
+            pieces = separate_stream(separator, read, frames, progress=lambda share: _show(bar, share))
             for vocals in pieces:
                 mixture = read(position, vocals.shape[1])
                 vocals_file.write(vocals.T)
                 accompaniment_file.write((mixture - vocals).T)
                 position += vocals.shape[1]
+
+
+def _show(bar: tqdm[NoReturn], share: float) -> None:
+    bar.update(int(100 * share) - bar.n)
 
 
 def _outputs(songs: list[Path], output: Path) -> dict[Path, Path]:
@@ -102,19 +107,29 @@ def _outputs(songs: list[Path], output: Path) -> dict[Path, Path]:
     for song in songs:
         if not song.is_file():
             raise InputError(
-                "song", file=song, expected="an audio file", found="a folder" if song.is_dir() else "no such file",
+                "song",
+                file=song,
+                expected="an audio file",
+                found="a folder" if song.is_dir() else "no such file",
                 remedy="check the path",
             )
         folder = output / song.stem
         if folder in folders.values():
             raise InputError(
-                "song", file=song, expected="songs with different names, since results are named after them",
-                found=f"two songs named {song.stem}", remedy="separate them one at a time with another -o",
+                "song",
+                file=song,
+                expected="songs with different names, since results are named after them",
+                found=f"two songs named {song.stem}",
+                remedy="separate them one at a time with another -o",
             )
         folders[song] = folder
     if output.exists() and not output.is_dir():
         raise InputError(
-            "output", file=output, expected="a folder, or a name that is free", found="a file", remedy="choose another -o"
+            "output",
+            file=output,
+            expected="a folder, or a name that is free",
+            found="a file",
+            remedy="choose another -o",
         )
     return folders
 

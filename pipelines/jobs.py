@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets import evaluation, reporting, separators, training_set
+from assets import evaluation, separators, training_set
 from assets.lanes import LANES
-from assets.partitions import CANDIDATES, TRACKS
 
 TRAINING_SET = dg.AssetSelection.groups(training_set.GROUP)
 EVALUATION = dg.AssetSelection.groups(evaluation.GROUP)
 
 ingest = dg.define_asset_job(
     "ingest",
-    selection=dg.AssetSelection.keys(
-        *(key for lane in LANES for asset in lane.assets for key in asset.keys if key.path[-1] in ("archive", "metadata"))
+    selection=dg.AssetSelection.assets(
+        *(
+            key
+            for lane in LANES
+            for asset in lane.assets
+            for key in asset.keys
+            if key.path[-1] in ("archive", "metadata")
+        )
     ),
     description="Find, download or generate the raw datasets, and register their tracks.",
 )
@@ -22,8 +27,7 @@ ingest = dg.define_asset_job(
 prepare = {
     lane.dataset.name: dg.define_asset_job(
         f"prepare_{lane.dataset.name}",
-        selection=dg.AssetSelection.keys([lane.dataset.name, "stems"], [lane.dataset.name, "normalised"]),
-        partitions_def=TRACKS[lane.dataset.name],
+        selection=dg.AssetSelection.assets([lane.dataset.name, "stems"], [lane.dataset.name, "normalised"]),
         description=f"Stems and normalised audio of every track of {lane.dataset.title}.",
     )
     for lane in LANES
@@ -37,25 +41,20 @@ assemble = dg.define_asset_job(
 
 train = dg.define_asset_job(
     "train",
-    selection=dg.AssetSelection.keys(separators.CHECKPOINT),
-    partitions_def=CANDIDATES,
+    selection=dg.AssetSelection.assets(separators.CHECKPOINT),
     description="Train one candidate.",
 )
 
 evaluate = dg.define_asset_job(
     "evaluate",
     selection=EVALUATION,
-    partitions_def=CANDIDATES,
     description="Score one candidate, then compare all: leaderboard, listening test, champion, report.",
 )
 
 retrain = dg.define_asset_job(
     "retrain",
     selection=TRAINING_SET | dg.AssetSelection.groups(separators.GROUP) | EVALUATION,
-    partitions_def=CANDIDATES,
     description="The training set as it is now, one candidate trained on it, and everything compared again.",
 )
 
 JOBS = [ingest, *prepare.values(), assemble, train, evaluate, retrain]
-
-__all__ = ["JOBS", "assemble", "evaluate", "ingest", "prepare", "reporting", "retrain", "train"]

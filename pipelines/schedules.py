@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.partitions import CANDIDATES
 from assets.separators import CHECKPOINT
 from pipelines.jobs import retrain
-from models.candidate import candidate_names
 
 
 @dg.schedule(
@@ -19,7 +19,7 @@ from models.candidate import candidate_names
     "data nor settings changed, their steps find that and do nothing.",
 )
 def weekly_retraining(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    trained = context.instance.get_materialized_partitions(CHECKPOINT) & set(candidate_names())
+    trained = context.instance.get_materialized_partitions(CHECKPOINT) & set(CANDIDATES.get_partition_keys())
     if not trained:
         yield dg.SkipReason("no candidate has been trained yet: launch the job `train` for one first")
     for name in sorted(trained):

@@ -9,14 +9,15 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from data.errors import InputError
 from data.settings import load_settings
 from pipelines.instance import prepare_home
 
 
-def main() -> int:
-    """Become `dagster dev` for this project; returns 2 for bad settings."""
+def main() -> NoReturn:
+    """Become `dagster dev` for this project; exits with 2 for bad settings."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.ui", description="Open Dagster for this project.")
     parser.add_argument("--port", type=int, default=3000, help="port on 127.0.0.1 (default: %(default)s)")
     options = parser.parse_args()
@@ -25,7 +26,7 @@ def main() -> int:
         prepare_home(root)
     except InputError as error:
         sys.stderr.write(f"{error}\n")
-        return 2
+        sys.exit(2)
     project = Path(__file__).resolve().parent.parent
     os.environ["ISOLATION_STORAGE"] = str(root)  # the code location starts in another folder
     os.chdir(project)
@@ -36,4 +37,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

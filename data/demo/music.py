@@ -59,9 +59,9 @@ _SLOW_GROOVES = ("half", "ballad", "hiphop", "funk")
 _FAST_GROOVES = ("rock", "four", "train", "half")
 
 # Consonants as often as they may sound; the voice knows how.
-_ONSETS = "s s t t d n n l l m m r w w b k h h y f g p v sh z".split()
-_CODAS = "s n t m z d".split()
-_VOWELS = "a a e i i o o u uh ae er".split()
+_ONSETS = ["s", "s", "t", "t", "d", "n", "n", "l", "l", "m", "m", "r", "w", "w", "b", "k", "h", "h", "y", "f", "g", "p", "v", "sh", "z"]
+_CODAS = ["s", "n", "t", "m", "z", "d"]
+_VOWELS = ["a", "a", "e", "i", "i", "o", "o", "u", "uh", "ae", "er"]
 
 # The part an instrument takes, by its name in MedleyDB's taxonomy.
 ROLES = {

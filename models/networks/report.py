@@ -2,7 +2,8 @@
 
     mixture (b, 2, n) -> STFT -> features (b', t, d) -> awareness -> pre-FC -> LSTM -> FC -> spectrum or mask -> iSTFT
 
-Axes: b batch, c channel, f frequency bin, t time-step, d feature; b' = b * c where channels are separate, else b.
+Axes: b batch, c channel, g channels seen together (1 or c), b' = b * c / g, f frequency bin, t time-step, d feature,
+h halves of a number (real and imaginary: 2; magnitude: 1).
 
 Settings (`ReportNetworkSettings`):
 
@@ -50,7 +51,7 @@ class ReportNetwork(Network):
         self.seen_bins = bins
         if settings.bandwidth_hz is not None:
             self.seen_bins = min(bins, int(settings.bandwidth_hz * self.stft.size / SAMPLE_RATE) + 1)
-        grouped = CHANNELS if settings.channels == "together" else 1
+        self.group = CHANNELS if settings.channels == "together" else 1
         halves_in = 2 if settings.input == "complex" else 1
         halves_out = 1 if settings.output == "mask" else 2
 
@@ -59,7 +60,7 @@ class ReportNetwork(Network):
         self.register_buffer("scale", torch.ones(self.seen_bins))
         self.register_buffer("output_scale", torch.ones(bins))
 
-        width = grouped * halves_in * self.seen_bins * (2 * settings.awareness + 1)
+        width = self.group * halves_in * self.seen_bins * (2 * settings.awareness + 1)
         self.pre_fc = _hidden_layers([width, *settings.pre_fc], settings.norm)
         width = settings.pre_fc[-1] if settings.pre_fc else width
         self.lstm = nn.LSTM(
@@ -72,7 +73,7 @@ class ReportNetwork(Network):
         remembered = settings.lstm_hidden * (2 if settings.bidirectional else 1)
         widths = [remembered + (width if settings.skip else 0), *settings.fc]
         self.fc = nn.Sequential(
-            _hidden_layers(widths, settings.norm), nn.Linear(widths[-1], grouped * halves_out * bins)
+            _hidden_layers(widths, settings.norm), nn.Linear(widths[-1], self.group * halves_out * bins)
         )
 
     def estimate(self, mixture: Sound) -> Sound:
@@ -84,18 +85,14 @@ class ReportNetwork(Network):
 
         With one direction, step t of the result depends on the steps up to t + awareness only.
         """
-        b, c, f, t = X.shape
-        features = (self._features(X) - self.mean) / self.scale  # (b, c, t, h, f)
-        inputs = features.flatten(3) if self._separate else features.transpose(1, 2).flatten(2)
-        inputs = inputs.reshape(-1, t, inputs.shape[-1])  # (b', t, d)
+        grouped = X.reshape(-1, self.group, *X.shape[2:])  # (b', g, f, t)
+        features = (self._features(grouped) - self.mean) / self.scale  # (b', g, t, h, f)
+        inputs = features.transpose(1, 2).flatten(2)  # (b', t, d)
         mixed = self.pre_fc(aware(inputs, self.settings.awareness))
         remembered, _ = self.lstm(mixed)
         output = self.fc(torch.cat([remembered, mixed], dim=-1) if self.settings.skip else remembered)
-        if self._separate:
-            output = output.reshape(b, c, t, -1, f)
-        else:
-            output = output.reshape(b, t, c, -1, f).transpose(1, 2)
-        return self._applied(output.transpose(-1, 2), X)
+        output = output.unflatten(-1, (self.group, -1, self.stft.bins)).permute(0, 2, 4, 3, 1)  # (b', g, f, h, t)
+        return self._applied(output, grouped).reshape(X.shape)
 
     def finish(self, estimate: Sound, mixture: Sound) -> Tensor:
         if self.settings.gain == "none":
@@ -130,12 +127,8 @@ class ReportNetwork(Network):
         level = energy.sqrt()
         self.output_scale.copy_((level / level.max().clamp(min=1e-12)).clamp(min=1e-3))
 
-    @property
-    def _separate(self) -> bool:
-        return self.settings.channels == "separate"
-
     def _features(self, X: Tensor) -> Tensor:
-        """`(b, c, f, t)` complex -> `(b, c, t, h, f)` real: the seen bins; h is 2 (real, imaginary) or 1."""
+        """`(b, c, f, t)` complex -> `(b, c, t, h, f)` real, the seen bins only."""
         seen = X[..., : self.seen_bins, :].transpose(-1, -2)
         if self.settings.input == "complex":
             return torch.stack([seen.real, seen.imag], dim=-2)
@@ -145,7 +138,7 @@ class ReportNetwork(Network):
         return magnitude.unsqueeze(-2)
 
     def _applied(self, output: Tensor, X: Tensor) -> Tensor:
-        """The last layer's `output (b, c, f, h, t)` as the vocals' spectrum `(b, c, f, t)`."""
+        """The last layer's `output (b', g, f, h, t)` as the vocals' spectrum, `(b', g, f, t)` like the mixture's X."""
         if self.settings.output == "spectrum":
             spectrum = torch.complex(output[..., 0, :], output[..., 1, :])
             return spectrum * self.output_scale[:, None]

@@ -27,7 +27,7 @@ LOWEST_HZ, HIGHEST_HZ = 50.0, 16_000.0
 RANGE_DB = 70.0
 COLUMNS = 480  # of a picture of sound: pixels across
 _LOOKS_PER_COLUMN = 4  # spectra averaged where a column stands for more sound than one window holds
-_SHADES = 48  # few enough for a small file, more than the eye tells apart
+_SHADES = 40  # few enough for a small file, more than the eye tells apart
 _COLOURS = matplotlib.colormaps["magma"]
 
 Picture = npt.NDArray[np.float64]

@@ -16,8 +16,8 @@ IN_A_SENTENCE = {MIXTURE: "the unprocessed mixture", ICA: "the ICA baseline", ID
 METRIC_NAMES = {"usdr_db": "uSDR", "csdr_db": "cSDR", "si_sdr_db": "SI-SDR"}
 
 TIE_RULE = (
-    f"A difference counts when its 95 % interval excludes zero and it is at least {TIE_DB} dB: so much lies between two "
-    f"trainings of one model from different seeds. Anything smaller is called a tie; fewer than {FEWEST_TRACKS} "
+    f"A difference counts when its 95 % interval excludes zero and it is at least {TIE_DB} dB: that much lies between "
+    f"two trainings of one model from different seeds. Anything smaller is called a tie; fewer than {FEWEST_TRACKS} "
     "tracks decide nothing."
 )
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import soundfile
 import yaml
-from conftest import RATE, metadata_of, tone, write_medleydb_track
+from small_datasets import RATE, metadata_of, tone, write_medleydb_track
 
 from data import audio, medleydb_metadata
 from data.datasets.medleydb import MedleyDB

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import RATE, tone, write_hq_dataset, write_hq_track, write_stem_mp4
+from small_datasets import RATE, tone, write_hq_dataset, write_hq_track, write_stem_mp4
 
 from data import audio
 from data.datasets.musdb18 import Musdb18, read_stem_mp4

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE, tone
+from small_datasets import RATE, tone
 
 from data import audio, measure
 from data.errors import InputError
@@ -78,8 +78,8 @@ def test_measurements_are_what_they_are_called(tmp_path: Path) -> None:
     assert measured["vocals_rms_db"] == pytest.approx(20 * np.log10(0.5) - 3.01 - 3.01, abs=0.05)
     assert measured["vocal_activity"] == 0.5
     assert measured["vocal_level_db"] == pytest.approx([-9.03, -9.03, -120, -120], abs=0.05)
-    # BS.1770: a 997 Hz sine at 0 dBFS in one channel is -3.01 LUFS; here two channels at -6.02 dB. Gating drops the silence,
-    # but not the blocks across its edge.
+    # BS.1770: a 997 Hz sine at 0 dBFS in one channel is -3.01 LUFS; here two channels at -6.02 dB. Gating drops the
+    # silence, but not the blocks across its edge.
     assert measured["mixture_lufs"] == pytest.approx(-3.01 + 3.01 - 6.02, abs=0.5)
 
 

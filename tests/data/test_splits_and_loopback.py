@@ -41,9 +41,7 @@ def musdb(train: int = 86, validation: int = 14, test: int = 50) -> list[tuple[s
 
 
 ROWS = st.lists(
-    st.tuples(
-        st.just("musdb18"), st.integers(0, 30).map(str), st.sampled_from(["train", "validation", "test"])
-    )
+    st.tuples(st.just("musdb18"), st.integers(0, 30).map(str), st.sampled_from(["train", "validation", "test"]))
     | st.tuples(st.just("medleydb"), st.integers(20, 50).map(str), st.none()),
     min_size=5,
     max_size=60,

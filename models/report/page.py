@@ -1,0 +1,212 @@
+"""The evaluation report as one self-contained HTML file.
+
+Gathers what the template shows; the layout itself stands in `page.html.j2`, `page.css` and `player.js.j2`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+
+from data.files import publish
+from models.evaluate import ICA, IDEAL_MASK, MIXTURE, coverage, summarise
+from models.report.contents import CandidateSection, EvaluationReport, TrackRow
+from models.report.excerpts import Clip, Stretch, choose_stretch, clock, data_uri, make_clips
+from models.report.figures import DARK, LIGHT, RANGE_DB, curves_figure, frequency_position, scores_figure
+from models.report.verdict import TIE_RULE, decibels, findings, label, leader
+
+ROLES = {
+    MIXTURE: "floor: nothing done",
+    ICA: "baseline: no learning",
+    IDEAL_MASK: "ceiling of masking: knows the answer",
+}
+_FREQUENCIES = (("100 Hz", 100.0), ("1 kHz", 1000.0), ("10 kHz", 10_000.0))
+_SOURCE, _TRUTH, _ICA = "source", "truth", "ica"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One clip under its heading, with its numbers and a remark."""
+
+    heading: str
+    role: str
+    clip: Clip | None
+    numbers: Sequence[tuple[str, str]]
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class ShownTrack:
+    """One track of the listening section."""
+
+    row: TrackRow
+    stretch: Stretch
+    cells: Sequence[Cell]
+    ticks: Sequence[str]
+
+
+def build_report(report: EvaluationReport, output: Path, *, now: datetime | None = None) -> Path:
+    """Write `report` to `output`, one HTML file that needs nothing else, and return its path.
+
+    Sound and pictures are inside the file; it makes no request. `now` is the date on it (default: the present).
+    Raises InputError for an audio file that is missing or cut short.
+    """
+    names = [candidate.name for candidate in report.candidates]
+    content = (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            title=report.title,
+            date=(now or datetime.now(UTC)).strftime("%d %B %Y, %H:%M %Z").lstrip("0"),
+            findings=findings(report.scores, names, report.champion),
+            tie_rule=TIE_RULE,
+            champion=report.champion,
+            leader=leader(report.scores, names, report.champion),
+            summary=_summary(report, names),
+            coverage=coverage(report.scores),
+            scores_picture=_both_themes(scores_figure, report.scores) if len(report.scores) else None,
+            tracks=[_shown(row, report.scores, names) for row in report.tracks],
+            frequencies=[(words, 100 * frequency_position(hz)) for words, hz in _FREQUENCIES],
+            range_db=round(RANGE_DB),
+            track_tables=_track_tables(report),
+            notes=_notes(report.scores),
+            curves=[(candidate.name, _curves(candidate), len(candidate.curves)) for candidate in report.candidates],
+            candidates=[
+                (candidate.name, _as_yaml(candidate.config), _plain_values(candidate.checkpoint_metadata))
+                for candidate in report.candidates
+            ],
+            provenance=report.provenance,
+            licences=_licences(report.tracks),
+        )
+    )
+    with publish(output) as partial:
+        partial.write_text(content, encoding="utf-8")
+    return output
+
+
+def environment() -> jinja2.Environment:
+    """The templates of this package, every value escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["db"] = decibels
+    made.filters["label"] = label
+    return made
+
+
+def _summary(report: EvaluationReport, candidates: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for row in summarise(report.scores).to_dict("records"):
+        method = str(row["method"])
+        role = ROLES.get(method, "candidate" if method in candidates else "")
+        kind = "own" if method in candidates else "bound"
+        rows.append({**row, "role": "champion" if method == report.champion else role, "kind": kind})
+    return rows
+
+
+def _shown(row: TrackRow, scores: pd.DataFrame, candidates: Sequence[str]) -> ShownTrack:
+    predicted = {name: row.predicted[name] for name in candidates if name in row.predicted}
+    paths = {_SOURCE: row.mixture, **{f"by {name}": path for name, path in predicted.items()}, _TRUTH: row.truth}
+    if row.ica is not None:
+        paths[_ICA] = row.ica
+    stretch = choose_stretch(row.truth, row.mixture)
+    clips = make_clips(paths, stretch, reference=_SOURCE)
+    own = scores[scores["track_id"] == row.track_id].drop_duplicates("method").set_index("method")
+    cells = [Cell("Source", "source", clips[_SOURCE], _numbers(own, MIXTURE), "the mixture, as it comes")]
+    for name in predicted:
+        remark = _note(own, name) or ("the vocals the candidate found" if len(predicted) == 1 else "")
+        cells.append(Cell(f"Predicted: {name}", "predicted", clips[f"by {name}"], _numbers(own, name), remark))
+    cells.append(Cell("True vocals", "truth", clips[_TRUTH], [], "what it should have found"))
+    if row.ica is not None:
+        remark = _note(own, ICA) or "baseline, no learning"
+        cells.append(Cell("ICA", "ica", clips[_ICA], _numbers(own, ICA), remark))
+    elif reason := _note(own, ICA):
+        cells.append(Cell("ICA", "ica", None, [], reason))
+    middle = stretch.start + stretch.frames // 2
+    ticks = [clock(place) for place in (stretch.start, middle, stretch.start + stretch.frames)]
+    return ShownTrack(row, stretch, cells, ticks)
+
+
+def _numbers(own: pd.DataFrame, method: str) -> list[tuple[str, str]]:
+    if method not in own.index:
+        return []
+    row = own.loc[method]
+    measures = (("uSDR", "usdr_db"), ("cSDR", "csdr_db"), ("SI-SDR", "si_sdr_db"), ("leakage", "leakage_db"))
+    return [(name, decibels(row[column])) for name, column in measures if pd.notna(row[column])]
+
+
+def _note(own: pd.DataFrame, method: str) -> str:
+    return str(own.loc[method, "note"]) if method in own.index else ""
+
+
+def _track_tables(report: EvaluationReport) -> list[dict[str, Any]]:
+    """One table a measure: a row a track, a column a method."""
+    methods = list(summarise(report.scores)["method"])
+    names = {row.track_id: f"{row.artist} – {row.title}" for row in report.tracks}
+    tables = []
+    for metric, heading in (
+        ("usdr_db", "uSDR in dB"),
+        ("csdr_db", "cSDR in dB"),
+        ("leakage_db", "Leakage in dB (only tracks with stretches without vocals)"),
+    ):
+        present = report.scores.dropna(subset=[metric])
+        if present.empty:
+            continue
+        wide = present.pivot_table(index="track_id", columns="method", values=metric).reindex(columns=methods)
+        rows = [
+            {"name": names.get(str(track_id), str(track_id)), "track_id": track_id, "values": list(values)}
+            for track_id, values in zip(wide.index, wide.to_numpy(), strict=True)
+        ]
+        tables.append({"heading": heading, "methods": methods, "rows": rows})
+    return tables
+
+
+def _notes(scores: pd.DataFrame) -> list[str]:
+    noted = scores[scores["note"] != ""]
+    return [f"{label(str(row.method))} on {row.track_id}: {row.note}" for row in noted.itertuples()]
+
+
+def _curves(candidate: CandidateSection) -> dict[str, str] | None:
+    return _both_themes(curves_figure, candidate.curves) if len(candidate.curves) else None
+
+
+def _both_themes(draw: Any, table: pd.DataFrame) -> dict[str, str]:
+    return {name: data_uri(draw(table, theme=theme), "image/png") for name, theme in (("light", LIGHT), ("dark", DARK))}
+
+
+def _as_yaml(config: Mapping[str, Any] | Sequence[Any]) -> str:
+    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, default_flow_style=None, width=88)
+
+
+def _plain(value: Any) -> Any:
+    """Only what YAML knows by itself."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(inner) for inner in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _plain_values(metadata: Mapping[str, Any]) -> dict[str, str]:
+    words = {}
+    for name, value in metadata.items():
+        if isinstance(value, (Mapping, list, tuple)):
+            words[name] = _as_yaml(value).strip() if value else "none"
+        else:
+            words[name] = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return words
+
+
+def _licences(tracks: Sequence[TrackRow]) -> dict[str, int]:
+    return pd.Series([track.licence for track in tracks], dtype=object).value_counts().to_dict()

@@ -1,0 +1,101 @@
+"""The whole chain as a sequence of jobs in one process, and the tally of what they did."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from assets.lanes import LANES
+from assets.partitions import TRACKS
+from data.settings import Settings
+from pipelines.definitions import build_definitions
+from pipelines.instance import PROCESS_TAG, end_killed_runs, prepare_home
+
+_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+@dataclass
+class Tally:
+    """What the jobs did: outputs made, outputs found unchanged, and what failed."""
+
+    made: int = 0
+    unchanged: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, event: dg.DagsterEvent) -> None:
+        """Count one event of a run."""
+        if event.is_step_materialization:
+            cached = event.step_materialization_data.materialization.metadata.get("cached")
+            if cached is not None and cached.value:
+                self.unchanged += 1
+            else:
+                self.made += 1
+        elif event.is_step_failure:
+            self.failures.append(failure_reason(event))
+        elif event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.asset_check_evaluation_data.passed:
+            check = event.asset_check_evaluation_data
+            problems = check.metadata.get("problems")
+            about = f"check {check.check_name} of {check.asset_key.to_user_string()} failed"
+            self.failures.append(f"{about}:\n{problems.value}" if problems else about)
+
+
+class Chain:
+    """Runs jobs of the code location one after the other in this process."""
+
+    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
+        self._repository = definitions.get_repository_def()
+        self.instance = instance
+        self.tally = Tally()
+
+    def run(self, job: str, *, partition: str | None = None, partitions: Sequence[str] = ()) -> bool:
+        """Run a job, over one partition or a list of them, and count what it did; returns whether all went well."""
+        tags = {PROCESS_TAG: str(os.getpid())}
+        if partitions:
+            tags |= {_RANGE_START: partitions[0], _RANGE_END: partitions[-1]}
+        result = self._repository.get_job(job).execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            tags=tags,
+            run_config={"loggers": {"console": {}}},  # ours instead of Dagster's own
+            raise_on_error=False,
+        )
+        for event in result.all_events:
+            self.tally.add(event)
+        return result.success
+
+
+def run_chain(settings: Settings, candidates: Sequence[str]) -> Tally:
+    """The chain from raw datasets to the report, recorded in the history under the storage root.
+
+    A stage in which tracks failed does not stop the tracks that are well; where nothing is left to go on with, the
+    chain ends. Failures stand in the tally.
+    """
+    prepare_home(settings.root)
+    with dg.DagsterInstance.get() as instance:
+        end_killed_runs(instance)
+        chain = Chain(build_definitions(settings), instance)
+        if not chain.run("ingest"):
+            return chain.tally
+        for lane in LANES:
+            tracks = instance.get_dynamic_partitions(TRACKS[lane.dataset.name].name or "")
+            if tracks:
+                chain.run(f"prepare_{lane.dataset.name}", partitions=tracks)
+        if not chain.run("assemble"):
+            return chain.tally
+        for name in [name for name in candidates if chain.run("train", partition=name)]:
+            chain.run("evaluate", partition=name)
+        return chain.tally
+
+
+def failure_reason(event: dg.DagsterEvent) -> str:
+    """Why a step failed: the message of the error that caused it, without the frames around it."""
+    data = event.step_failure_data
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    described = data.user_failure_data.description if data.user_failure_data else None
+    message = described or (error.message if error else "unknown")
+    return f"{event.step_key}: {message.strip()}".replace("data.errors.InputError: ", "")

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny import tiny_settings
+
+from data.errors import InputError
+from models.candidate import candidate_names, load_candidate
+
+
+def _written(folder: Path, settings: object, name: str = "mine.yaml") -> Path:
+    path = folder / name
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.mark.parametrize("name", candidate_names())
+def test_every_shipped_candidate_is_valid_and_named_after_its_file(name: str) -> None:
+    assert load_candidate(name).name == name
+
+
+def test_report_and_toy_ship() -> None:
+    assert {"report", "toy"} <= set(candidate_names())
+
+
+def test_the_report_candidate_is_the_report_literally() -> None:
+    candidate = load_candidate("report")
+    assert candidate.loss.name == "contrastive_cosine"
+    assert candidate.network.output == "spectrum"
+    assert (candidate.network.lstm_layers, len(candidate.network.fc) + 1) == (2, 3)
+    assert candidate.noise.profiles * len(candidate.noise.snrs_db) > 0
+
+
+def test_an_unknown_candidate_names_those_there_are() -> None:
+    with pytest.raises(InputError) as caught:
+        load_candidate("rapport")
+    assert "rapport" in caught.value.found
+    assert all(name in caught.value.expected for name in candidate_names())
+
+
+def test_every_bad_key_is_named_with_expected_and_found_at_once(tmp_path: Path) -> None:
+    settings = tiny_settings()
+    settings["training"]["batch_size"] = -4
+    settings["training"]["learning_rate"] = "fast"
+    settings["network"]["lstm_hiden"] = 8
+    settings["loss"]["repulsion"] = 1.0
+    del settings["stft"]["hop"]
+    settings["network"]["awareness"] = True
+    with pytest.raises(InputError) as caught:
+        load_candidate(_written(tmp_path, settings))
+    error = caught.value
+    assert "6 bad keys" in error.what
+    assert error.file == str(tmp_path / "mine.yaml")
+    bad = ("batch_size", "learning_rate")
+    for key in (*(f"training.{name}" for name in bad), "network.lstm_hiden", "loss.repulsion", "stft.hop"):
+        assert f"{key}: " in error.expected
+        assert f"{key}: " in error.found
+    assert "greater than 0" in error.expected
+    assert "did you mean lstm_hidden?" in error.expected
+    assert "known are name, waveform, spectrum" in error.expected
+    assert "-4" in error.found
+    assert '"fast"' in error.found
+    assert "network.awareness: true" in error.found
+
+
+def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    settings = tiny_settings()
+    settings["stft"]["hop"] = 200
+    with pytest.raises(InputError, match="at most half the window"):
+        load_candidate(_written(tmp_path, settings))
+
+
+def test_an_unknown_loss_or_network_names_the_known_ones(tmp_path: Path) -> None:
+    settings = tiny_settings()
+    settings["loss"] = {"name": "l3"}
+    settings["network"]["name"] = "transformer"
+    with pytest.raises(InputError) as caught:
+        load_candidate(_written(tmp_path, settings))
+    assert "contrastive_cosine_repaired" in caught.value.expected
+    assert "'report'" in caught.value.expected
+    assert "l3" in caught.value.found
+
+
+def test_the_name_cannot_be_set_in_the_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the file name is the name"):
+        load_candidate(_written(tmp_path, {**tiny_settings(), "name": "other"}))
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
+def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="candidate mine"):
+        load_candidate(path)
+
+
+@pytest.mark.parametrize("text", ["a: [1, 2\n", "stft: {hop: 1}\nstft: {hop: 2}\n"])
+def test_broken_yaml_and_doubled_keys_are_refused_with_their_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="line 2"):
+        load_candidate(path)
+
+
+def test_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    text = yaml.safe_dump(tiny_settings()).replace("learning_rate: 0.01", "learning_rate: 1e-2")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert load_candidate(path).training.learning_rate == 0.01
+
+
+def test_listing_candidates_does_not_load_torch() -> None:
+    code = "import sys; from models.candidate import *; load_candidate('toy'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

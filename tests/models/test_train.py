@@ -1,0 +1,125 @@
+"""The training program as a process, as a person or the orchestrator launches it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny import tiny_pairs, tiny_settings
+
+from data.loopback import PAIRS
+from data.tables import write_table
+from models.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    """A storage root with training pairs, and the tiny candidate beside it."""
+    pairs = tiny_pairs(tmp_path / "storage")
+    write_table(tmp_path / "storage/training_set/loopback/pairs.parquet", pairs, PAIRS)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny_settings()))
+    return tmp_path / "storage"
+
+
+def _command(storage: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    environment = {**os.environ, "ISOLATION_STORAGE": str(storage), "PYTHONPATH": str(ROOT)}
+    return [sys.executable, "-m", "models.train", *arguments], environment
+
+
+def _run(storage: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command, environment = _command(storage, *arguments)
+    return subprocess.run(command, env=environment, cwd=storage.parent, capture_output=True, text=True, check=False)
+
+
+def test_a_candidate_trains_into_the_storage_root(storage: Path) -> None:
+    done = _run(storage, "tiny.yaml", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "epoch 2 done: training loss" in done.stdout
+    folder = storage / "separators/checkpoint/tiny"
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.pt", "curves.parquet", "curves.png"]
+    assert load_checkpoint(folder / "checkpoint.pt").candidate.name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["unheard-of"], "expected: one of"),
+        (["tiny.yaml", "--pairs", "nowhere.parquet"], "found:    no such file"),
+        (["tiny.yaml", "--device", "gramophone"], "device gramophone"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(storage: Path, arguments: list[str], message: str) -> None:
+    done = _run(storage, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_training_leaves_whole_files_only(storage: Path, signum: signal.Signals) -> None:
+    settings = tiny_settings()
+    settings["training"]["epochs"] = 100_000
+    (storage.parent / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    command, environment = _command(storage, "tiny.yaml", "--device", "cpu")
+    process = subprocess.Popen(
+        command, env=environment, cwd=storage.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    while "epoch 2 done" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signum)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 128 + signum
+    assert time.monotonic() - began < 10
+    assert "Traceback" not in errors
+    assert signum.name in errors
+    folder = storage / "separators/checkpoint/tiny"
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.pt", "curves.parquet", "curves.png"]
+    load_checkpoint(folder / "checkpoint.pt")
+
+
+def test_under_pipes_progress_epochs_and_provenance_go_through(storage: Path) -> None:
+    from dagster_pipes import encode_param
+
+    messages = storage / "messages.jsonl"
+    context = {"path": str(storage / "context.json")}
+    extras = {"fingerprints": {"training_set/loopback": "abc"}, "licences": ["CC BY-NC-SA 4.0"]}
+    Path(context["path"]).write_text(
+        json.dumps(
+            {
+                "asset_keys": ["separators/checkpoint"],
+                "code_version_by_asset_key": None,
+                "provenance_by_asset_key": None,
+                "partition_key": None,
+                "partition_key_range": None,
+                "partition_time_window": None,
+                "run_id": "run",
+                "job_name": None,
+                "retry_number": 0,
+                "extras": extras,
+            }
+        )
+    )
+    command, environment = _command(storage, "tiny.yaml", "--device", "cpu")
+    environment["DAGSTER_PIPES_CONTEXT"] = encode_param(context)
+    environment["DAGSTER_PIPES_MESSAGES"] = encode_param({"path": str(messages)})
+    subprocess.run(command, env=environment, cwd=storage.parent, check=True)
+    lines = [json.loads(line) for line in messages.read_text().splitlines()]
+    logs = [line["params"]["message"] for line in lines if line["method"] == "log"]
+    assert any("epoch 2 done: training loss" in line for line in logs)
+    epochs = [line["params"]["payload"] for line in lines if line["method"] == "report_custom_message"]
+    assert [message["epoch"]["epoch"] for message in epochs] == [1, 2]
+    assert all(message["curves_png"] for message in epochs)
+    checkpoint = load_checkpoint(storage / "separators/checkpoint/tiny/checkpoint.pt")
+    assert checkpoint.fingerprints == extras["fingerprints"]
+    assert list(checkpoint.licences) == extras["licences"]

@@ -1,0 +1,182 @@
+"""The chain as its users run it: what it makes, what it keeps, and what it does with bad tracks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from pipelines_site import Site, build_site
+
+from data.tables import read_table
+
+MADE = re.compile(r"(\d+) outputs made, (\d+) unchanged, (\d+) failures")
+
+
+def tally(output: str) -> tuple[int, int, int]:
+    """(made, unchanged, failures) of a run's last lines."""
+    found = MADE.search(output)
+    assert found, output
+    made, unchanged, failures = map(int, found.groups())
+    return made, unchanged, failures
+
+
+@pytest.fixture
+def site(finished: Site, tmp_path: Path) -> Site:
+    """A copy of the finished site under its own path, with the times of its files."""
+    shutil.copytree(finished.folder, tmp_path / "site", copy_function=shutil.copy2)
+    copy = Site(tmp_path / "site")
+    # The index names files by their place: let it see the new one before anything is measured.
+    first = copy.run("--candidates", "tiny")
+    assert first.returncode == 0, first.stderr
+    return copy
+
+
+def test_every_output_of_the_chain_is_there(finished: Site) -> None:
+    storage = finished.storage
+    manifest = read_table(storage / "training_set/manifest/manifest.parquet")
+    assert len(manifest) == 12
+    for row in manifest.itertuples():
+        for path in (row.mixture_path, row.vocals_path):
+            assert soundfile.info(storage / path).samplerate == 44100
+    splits = read_table(storage / "training_set/splits/splits.parquet")
+    assert set(splits["split"]) == {"train", "validation", "test", "reserved"}
+    scores = read_table(storage / "evaluation/scores/tiny/scores.parquet")
+    held_out = set(splits.loc[splits["split"].isin(["test", "reserved"]), "track_id"])
+    assert set(scores["track_id"]) == held_out
+    assert scores["usdr_db"].notna().any()
+    board = read_table(storage / "evaluation/leaderboard/leaderboard.parquet")
+    assert {"tiny", "mixture", "ica", "ideal_mask", "Open-Unmix"} <= set(board["name"])
+    assert json.loads((storage / "evaluation/champion/champion.json").read_text())["candidate"] == "tiny"
+    page = (storage / "evaluation/report/report.html").read_text()
+    assert "tiny" in page
+    assert page.count("<audio") >= 3
+    assert not re.search(r"""(src|href)=["']https?://""", page)
+    assert (storage / "evaluation/listening_test/ballot.html").is_file()
+
+
+def test_a_second_run_does_no_work_and_says_so(site: Site) -> None:
+    before = {path: path.stat().st_mtime_ns for path in site.storage.rglob("*.wav")}
+    again = site.run("--candidates", "tiny")
+    assert again.returncode == 0, again.stderr
+    assert "Nothing to do" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in site.storage.rglob("*.wav")} == before
+
+
+def test_one_changed_track_redoes_that_track_and_what_depends_on_it(site: Site) -> None:
+    before = {path: path.stat().st_mtime_ns for path in site.storage.glob("*/normalised/*/mixture.wav")}
+    changed = site.folder / "musdb18" / "train" / "Artist 2 - Song 2" / "mixture.wav"
+    samples, rate = soundfile.read(changed)
+    soundfile.write(changed, samples * 0.9, rate)
+    done = site.run("--candidates", "tiny")
+    assert done.returncode == 0, done.stderr
+    redone = {path.parent.name for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert redone == {"artist-2-song-2"}
+    made, unchanged, _ = tally(done.stdout)
+    # archive, stems, normalised; manifest, splits, loopback; checkpoint; ICA, scores, leaderboard, ballot, champion,
+    # report
+    assert (made, unchanged) == (13, 2 + 2 * 11)
+
+
+def test_a_damaged_output_is_found_and_made_again(site: Site) -> None:
+    damaged = site.storage / "medleydb/normalised/ann-one/vocals.wav"
+    good = damaged.read_bytes()
+    damaged.write_bytes(good[:-1000])
+    (site.storage / "evaluation/report/report.html").unlink()
+    done = site.run("--candidates", "tiny")
+    assert done.returncode == 0, done.stderr
+    assert damaged.read_bytes() == good
+    assert (site.storage / "evaluation/report/report.html").is_file()
+    assert tally(done.stdout)[0] == 2
+
+
+def test_bad_tracks_are_listed_and_all_others_go_on(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
+    bad = {
+        "not-audio": site.folder / "musdb18/train/Bad - Not Audio",
+        "nan": site.folder / "musdb18/train/Bad - NaN",
+    }
+    for folder in bad.values():
+        shutil.copytree(site.folder / "musdb18/train/Artist 0 - Song 0", folder)
+    (bad["not-audio"] / "vocals.wav").write_text("no audio")
+    soundfile.write(bad["nan"] / "mixture.wav", np.full((88200, 2), np.nan), 44100, subtype="FLOAT")
+    (site.folder / "metadata/Bob_Two_METADATA.yaml").write_text("stems: [broken")
+    (site.folder / "medleydb/Cid_Three/Cid_Three_STEMS/Cid_Three_STEM_01.wav").unlink()
+
+    done = site.run("--candidates", "tiny")
+    assert done.returncode == 1
+    for named in (
+        "musdb18/bad-not-audio",
+        "musdb18/bad-nan",
+        "medleydb/bob-two",
+        "Bob_Two_METADATA.yaml",
+        "medleydb/cid-three",
+        "Cid_Three_STEM_01.wav",
+        "to do:",
+    ):
+        assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    manifest = read_table(site.storage / "training_set/manifest/manifest.parquet")
+    assert len(manifest) == 9 + 1
+    assert (site.storage / "evaluation/report/report.html").is_file()
+    assert not any(path.name.startswith(".partial") for path in site.storage.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "expected"),
+    [
+        (["--candidates", "nobody"], {}, "tiny"),
+        ([], {"ISOLATION_MUSDB18": "nowhere"}, "ISOLATION_MUSDB18"),
+        ([], {"ISOLATION_TEST_SHARE": "7"}, "ISOLATION_TEST_SHARE"),
+        ([], {"PATH": ""}, "install ffmpeg"),
+    ],
+)
+def test_bad_input_is_told_without_a_traceback(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = build_site(tmp_path)
+    changed = site.environment | environment
+    monkeypatch.setattr(Site, "environment", property(lambda _: changed))
+    done = site.run(*(arguments or ["--candidates", "tiny"]))
+    assert done.returncode != 0
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_either_dataset_may_be_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = build_site(tmp_path)
+    changed = site.environment | {"ISOLATION_MEDLEYDB": "off"}
+    monkeypatch.setattr(Site, "environment", property(lambda _: changed))
+    done = site.run("--candidates", "tiny")
+    assert done.returncode == 0, done.stderr
+    assert set(read_table(site.storage / "training_set/manifest/manifest.parquet")["dataset"]) == {"musdb18"}
+
+
+def test_a_killed_run_leaves_nothing_that_the_next_one_trusts(tmp_path: Path) -> None:
+    """SIGKILL in the middle of preparing tracks; the next run finishes with whole files only."""
+    import signal
+    import subprocess
+    import sys
+
+    site = build_site(tmp_path)
+    command = [sys.executable, "-u", "-m", "pipelines.run", "--candidates", "tiny"]
+    process = subprocess.Popen(
+        command, cwd=Path(__file__).resolve().parents[2], env=site.environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "tracks, 0 unchanged" in line:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.wait(timeout=30)
+    process.stdout.close()
+    assert process.returncode == -signal.SIGKILL
+    done = site.run("--candidates", "tiny")
+    assert done.returncode == 0, done.stderr
+    assert not any(path.name.startswith(".partial") for path in site.storage.rglob("*"))
+    assert len(read_table(site.storage / "training_set/manifest/manifest.parquet")) == 12

@@ -1,0 +1,119 @@
+"""What Dagster sees when it loads the code location."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from pipelines_site import PROJECT, Site
+
+from data.settings import Settings
+from pipelines.definitions import build_definitions
+
+ASSETS = {
+    "musdb18/archive",
+    "musdb18/stems",
+    "musdb18/normalised",
+    "medleydb/archive",
+    "medleydb/metadata",
+    "medleydb/stems",
+    "medleydb/normalised",
+    "training_set/manifest",
+    "training_set/splits",
+    "training_set/loopback",
+    "separators/checkpoint",
+    "evaluation/ica_baseline",
+    "evaluation/scores",
+    "evaluation/leaderboard",
+    "evaluation/report",
+    "evaluation/listening_test",
+    "evaluation/champion",
+}
+JOBS = {"ingest", "prepare_musdb18", "prepare_medleydb", "assemble", "train", "evaluate", "retrain"}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> dg.RepositoryDefinition:
+    return build_definitions(Settings(storage=tmp_path_factory.mktemp("storage"))).get_repository_def()
+
+
+@pytest.fixture(scope="module")
+def specs(repository: dg.RepositoryDefinition) -> dict[str, dg.AssetSpec]:
+    return {
+        spec.key.to_user_string(): spec
+        for definition in repository.assets_defs_by_key.values()
+        for spec in definition.specs
+    }
+
+
+def test_the_graph_is_the_designed_one(specs: dict[str, dg.AssetSpec]) -> None:
+    assert set(specs) == ASSETS
+    edges = {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs.items()}
+    assert edges["medleydb/stems"] == {"medleydb/archive", "medleydb/metadata"}
+    assert edges["training_set/manifest"] == {"musdb18/normalised", "medleydb/normalised"}
+    assert edges["training_set/loopback"] == {"training_set/manifest", "training_set/splits"}
+    assert edges["separators/checkpoint"] == {"training_set/loopback"}
+
+
+def test_every_asset_is_described_and_grouped_by_its_key(specs: dict[str, dg.AssetSpec]) -> None:
+    for name, spec in specs.items():
+        assert spec.group_name == name.split("/")[0], name
+        assert len(spec.description or "") > 40, name
+        assert spec.code_version, name
+        assert spec.kinds, name
+        assert spec.owners, name
+
+
+def test_the_jobs_are_there(repository: dg.RepositoryDefinition) -> None:
+    assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == JOBS
+
+
+def test_leakage_checks_block_what_comes_after(repository: dg.RepositoryDefinition) -> None:
+    checks = repository.asset_checks_defs_by_key
+    blocking = {key.name for key, check in checks.items() if check.get_spec_for_check_key(key).blocking}
+    assert blocking == {"no_leakage", "official_test_kept", "loopback_in_training_only"}
+
+
+def test_loading_the_code_location_does_not_import_torch() -> None:
+    code = "import sys, pipelines.definitions as d; d.defs(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
+
+
+def test_dagsters_own_validation_accepts_the_workspace(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("dagster")), "definitions", "validate", "-w", "workspace.yaml"]
+    site = Site(tmp_path)
+    (tmp_path / "home").mkdir()
+    environment = site.environment | {"DAGSTER_HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def evaluate_schedule(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance) -> dg.ScheduleExecutionData:
+    from datetime import UTC, datetime
+
+    with dg.build_schedule_context(
+        instance=instance,
+        repository_def=repository,
+        scheduled_execution_time=datetime(2026, 11, 23, 3, tzinfo=UTC),
+    ) as context:
+        return repository.get_schedule_def("weekly_retraining").evaluate_tick(context)
+
+
+def test_the_weekly_schedule_skips_with_a_reason_when_nothing_was_trained(
+    repository: dg.RepositoryDefinition,
+) -> None:
+    with dg.instance_for_test() as instance:
+        tick = evaluate_schedule(repository, instance)
+    assert tick.run_requests == []
+    assert "no candidate has been trained" in (tick.skip_message or "")
+
+
+def test_the_weekly_schedule_retrains_what_was_trained_before(repository: dg.RepositoryDefinition) -> None:
+    with dg.instance_for_test() as instance:
+        event = dg.AssetMaterialization(asset_key=["separators", "checkpoint"], partition="toy")
+        instance.report_runless_asset_event(event)
+        tick = evaluate_schedule(repository, instance)
+    assert [(request.partition_key, request.run_key) for request in tick.run_requests or []] == [("toy", "toy-2026-48")]
