@@ -14,6 +14,7 @@ PROCESS_TAG = "isolation/process"
 
 _CONFIGURATION = {
     "telemetry": {"enabled": False},
+    "nux": {"enabled": False},  # no dialog that asks for an e-mail address
     # One training at a time: candidates share one GPU (pool "gpu").
     "concurrency": {"pools": {"granularity": "op", "default_limit": 1}},
     # A killed run must not hold its place in the pool for ever.
