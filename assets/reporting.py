@@ -52,16 +52,19 @@ def listening_test(
     inputs = {name: upstream(root, SCORES, name).fingerprint for name in best}
 
     def work(folder: Path) -> dict[str, Any]:
-        from models.listening import write_ballot
-
+        from models.listening import BallotTrack, write_ballot
         from models.score import audio_file
 
-        tracks = _reserved(root)
-        separated = {
-            name: [audio_file(folder_of(root, SCORES, name), track) for track in tracks["track_id"]] for name in best
-        }
-        write_ballot(folder, tracks, separated, root=root, seed=settings.seed)
-        return {"candidates": len(best), "tracks": len(tracks)}
+        tracks = [
+            BallotTrack(
+                track.track_id,
+                root / track.mixture_path,
+                {name: audio_file(folder_of(root, SCORES, name), track.track_id) for name in best},
+            )
+            for track in _reserved(root).itertuples()
+        ]
+        ballot = write_ballot(folder, tracks, seed=settings.seed)
+        return {"ballot_id": ballot, "candidates": len(best), "tracks": len(tracks)}
 
     def show(folder: Path) -> Metadata:
         return {"ballot": dg.MetadataValue.path(str(folder / "ballot.html"))}

@@ -93,7 +93,7 @@ def read_file(path: Path) -> list[dict[str, Any]]:
     missing = [key for key in _REQUIRED if key not in content]
     if missing:
         raise refuse(f"the keys {', '.join(_REQUIRED)}", f"no {', '.join(missing)}")
-    track = {
+    track: dict[str, Any] = {
         "id": name,
         "artist": str(content["artist"]),
         "title": str(content["title"]),

@@ -6,12 +6,16 @@ Every player returns dry mono float32 `(frames,)`; places in the stereo picture,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import fft
 
-from data.audio import SAMPLE_RATE, Audio
+from data.audio import SAMPLE_RATE
 from data.demo.music import Hit, Note
+
+Audio = npt.NDArray[Any]  # float32 where it leaves this module; recipes compute in either precision
 
 _TABLE = 4096
 

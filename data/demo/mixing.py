@@ -63,7 +63,7 @@ def record(
         "snare drum": float(rng.uniform(-0.15, 0.15)),
         "overheads": float(rng.uniform(-0.4, 0.4)),
     }
-    drums = np.sum([_place(track, places[name]) for name, track in kit.items()], axis=0, dtype=np.float32)
+    drums = np.stack([_place(track, places[name]) for name, track in kit.items()]).sum(axis=0)
     parts.append(("drum set", "drums", _reverberant(drums, room, 0.06)))
     bass = _BASSES[int(rng.integers(len(_BASSES)))]
     parts.append(
@@ -96,7 +96,7 @@ def _balanced(parts: list[tuple[str, str, Audio]], rng: np.random.Generator) -> 
     level = {"drums": rng.uniform(-3, 1), "bass": rng.uniform(-4, 0), "other": rng.uniform(-3, 1)}
     mixed = Recording(instruments, groups, stems)
     gains = {group: 10 ** (decibel / 20) / (_rms(mixed.source(group)) or 1.0) for group, decibel in level.items()}
-    accompaniment = sum(gains[group] * mixed.source(group) for group in level)
+    accompaniment = np.stack([gains[group] * mixed.source(group) for group in level]).sum(axis=0)
     if "vocals" in groups:
         # Where the voice sings, for pauses would make a sparse singer shout.
         vocals = mixed.source("vocals")
