@@ -70,7 +70,7 @@ def fit_ica(
     white = whitening @ centred
 
     generator = np.random.default_rng(seed)
-    count = signal.shape[0]
+    count: int = signal.shape[0]
     rows = np.zeros((count, count))
     converged = True
     for index in range(count):
@@ -78,7 +78,7 @@ def fit_ica(
         w = _decorrelated(generator.standard_normal(count), found)
         for _ in range(max_iterations):
             g = np.tanh(w @ white)
-            step: npt.NDArray[np.float64] = white @ g / g.size - (1.0 - np.vdot(g, g) / g.size) * w
+            step = white @ g / g.size - (1.0 - np.vdot(g, g) / g.size) * w
             updated = _decorrelated(step, found)
             moved = abs(abs(updated @ w) - 1.0)
             w = updated

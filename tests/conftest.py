@@ -24,7 +24,7 @@ def quiet() -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """A site on which the whole chain ran well once. Do not change it: copy it."""
+    """A site on which the whole chain ran well once. Who changes it runs the chain again."""
     site = build_site(tmp_path_factory.mktemp("finished"))
     done = site.run("--candidates", "tiny")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -31,6 +31,7 @@ VERSION = "1"  # raise it when the same seed would give other files
 _SOURCES = ("drums", "bass", "other", "vocals")
 _BITRATE = 256000
 _TEST_SHARE = 5 / 16
+_MOST_TRACKS = 40  # each part of the corpus has that many names to itself
 _EXCERPT = "The Easton Ellises - Falcon 69"
 
 Progress = Callable[[str], None]
@@ -66,8 +67,10 @@ def write_musdb18(
 
     `tracks` songs of `seconds` each, about a third of them for testing, at least one in each part; every third artist
     has two songs, both in the same part. To them comes the real excerpt (a MUSDB18 test track, CC BY-NC-SA) that ships
-    with stempeg. The folder appears whole or not at all. Raises InputError where ffmpeg cannot encode.
+    with stempeg. The folder appears whole or not at all. Raises InputError where ffmpeg cannot encode, ValueError for
+    a number of tracks that the demo has no names or no two parts for.
     """
+    _check_tracks(tracks, 2)
     audio.require_program("ffmpeg")
     test = max(1, round(tracks * _TEST_SHARE))
     with publish_folder(root) as partial:
@@ -99,8 +102,9 @@ def write_medleydb(
 
     Of every eight tracks two have no vocal stem (one of them labelled as if it had, which happens in the real data),
     two have one, three have two, one has four; 16 and 24 bit, a mono stem now and then. Each folder appears whole or
-    not at all.
+    not at all, the audio after the metadata. Raises ValueError for a number of tracks that the demo has no names for.
     """
+    _check_tracks(tracks, 1)
     with publish_folder(root) as partial, publish_folder(metadata) as partial_metadata:
         plans = []
         for number in range(tracks):
@@ -123,16 +127,25 @@ def write_medleydb(
         _make_all(_medleydb_track, plans, "MedleyDB", workers, progress)
 
 
+def _check_tracks(tracks: int, least: int) -> None:
+    if not least <= tracks <= _MOST_TRACKS:
+        raise ValueError(f"the demo has {least} to {_MOST_TRACKS} tracks, not {tracks}")
+
+
 def _make_all(
     make: Callable[[_Plan], str], plans: Sequence[_Plan], title: str, workers: int | None, progress: Progress | None
 ) -> None:
     """Make every planned track, in several processes; tell `progress` of each."""
     # Spawned, not forked: the caller may hold threads and locks.
     with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        for done, future in enumerate(as_completed([pool.submit(make, plan) for plan in plans]), start=1):
-            name = future.result()
-            if progress:
-                progress(f"{title} demo, {done} of {len(plans)}: {name}")
+        try:
+            for done, future in enumerate(as_completed([pool.submit(make, plan) for plan in plans]), start=1):
+                name = future.result()
+                if progress:
+                    progress(f"{title} demo, {done} of {len(plans)}: {name}")
+        finally:
+            # Whoever interrupts, or whose track failed, does not wait for songs that nobody will hear.
+            pool.shutdown(cancel_futures=True)
 
 
 def _recorded(plan: _Plan) -> Recording:
@@ -156,14 +169,17 @@ def _musdb18_track(plan: _Plan) -> str:
         raise ValueError(f"{name}: a stem peaks at {np.abs(stems).max():.2f} and would clip")
     writer = stempeg.StreamsWriter(codec="aac", bitrate=_BITRATE, stem_names=["mixture", *_SOURCES])
     stempeg.write_stems(str(path), stems, sample_rate=SAMPLE_RATE, writer=writer)
-    # stempeg does not look at ffmpeg's exit code.
-    streams = stempeg.Info(str(path)).nb_audio_streams if path.is_file() else 0
-    if streams != 1 + len(_SOURCES):
+    # stempeg does not look at the exit code of ffmpeg where it writes the samples: a full disk makes a shorter file.
+    file = stempeg.Info(str(path)) if path.is_file() else None
+    streams = file.nb_audio_streams if file else 0
+    shortest = min((float(file.duration(stream)) for stream in range(streams)), default=0.0) if file else 0.0
+    seconds = stems.shape[1] / SAMPLE_RATE
+    if streams != 1 + len(_SOURCES) or shortest < seconds - 0.01:
         raise InputError(
             f"demo track {name}",
             file=path,
-            expected=f"{1 + len(_SOURCES)} AAC streams written by ffmpeg",
-            found=f"{streams} streams",
+            expected=f"{1 + len(_SOURCES)} AAC streams of {seconds:.2f} s, written by ffmpeg",
+            found=f"{streams} streams, the shortest of {shortest:.2f} s",
             remedy="check that ffmpeg has an AAC encoder (ffmpeg -encoders) and that the disk is not full",
         )
     return name
@@ -218,6 +234,8 @@ def _medleydb_track(plan: _Plan) -> str:
 
 def _write(path: Path, samples: Audio, subtype: str) -> None:
     # Not through the project's own writer: these folders are published as wholes, and the format is the dataset's.
+    if np.abs(samples).max() > 1.0:  # soundfile clips without a word
+        raise ValueError(f"{path.name}: peaks at {np.abs(samples).max():.2f} and would clip")
     soundfile.write(path, samples.T, SAMPLE_RATE, subtype=subtype)
 
 

@@ -126,12 +126,12 @@ def _room(rng: np.random.Generator, seconds: float) -> Audio:
     time = np.arange(int(seconds * SAMPLE_RATE), dtype=np.float32) / SAMPLE_RATE
     noise = rng.standard_normal((2, len(time)), dtype=np.float32) * np.exp(-6.9 * time / seconds)
     noise[:, : int(0.012 * SAMPLE_RATE)] = 0  # the first wall is four metres away
-    return noise / np.float32(np.sqrt(np.sum(noise**2) / 2))
+    return np.asarray(noise / np.sqrt(np.sum(noise**2) / 2), dtype=np.float32)
 
 
 def _reverberant(stereo: Audio, room: Audio, share: float) -> Audio:
     """`stereo` with an answer of the room beside it; the two sides answer differently."""
-    return stereo + np.float32(share) * convolve(stereo, room)
+    return np.asarray(stereo + np.float32(share) * convolve(stereo, room), dtype=np.float32)
 
 
 def _rms(signal: Audio) -> float:

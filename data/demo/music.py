@@ -59,7 +59,10 @@ _SLOW_GROOVES = ("half", "ballad", "hiphop", "funk")
 _FAST_GROOVES = ("rock", "four", "train", "half")
 
 # Consonants as often as they may sound; the voice knows how.
-_ONSETS = ["s", "s", "t", "t", "d", "n", "n", "l", "l", "m", "m", "r", "w", "w", "b", "k", "h", "h", "y", "f", "g", "p", "v", "sh", "z"]
+_ONSETS = (
+    "s", "s", "t", "t", "d", "n", "n", "l", "l", "m", "m", "r", "w",
+    "w", "b", "k", "h", "h", "y", "f", "g", "p", "v", "sh", "z",
+)  # fmt: skip
 _CODAS = ["s", "n", "t", "m", "z", "d"]
 _VOWELS = ["a", "a", "e", "i", "i", "o", "o", "u", "uh", "ae", "er"]
 

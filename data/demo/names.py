@@ -7,7 +7,8 @@ the real thing.
 from __future__ import annotations
 
 _ARTIST_FIRST = (
-    "Copper", "Paper", "Velvet", "Hollow", "Northern", "Marble", "Saffron", "Winter", "Quiet", "Amber", "Tin", "Distant",
+    "Copper", "Paper", "Velvet", "Hollow", "Northern", "Marble",
+    "Saffron", "Winter", "Quiet", "Amber", "Tin", "Distant",
 )  # fmt: skip
 _ARTIST_SECOND = (
     "Lanterns", "Foxes", "Cartographer", "Orchard", "Parade", "Tides", "Kites", "Avenue", "Sparrows", "Engine", "Choir",

@@ -274,11 +274,9 @@ def _shape(singer: Singer, score: _Score, pulses: Audio, aspirated: Audio, hiss:
     count = (frames + _WINDOW) // _HOP + 1
     middle = np.clip((np.arange(count) * _HOP - _WINDOW // 2) // _STEP, 0, score.points - 1)
     level = score.voiced + score.aspirated + score.frication
-    reach = np.maximum.accumulate  # a frame counts if anything sounds within its window
-    span = _WINDOW // _STEP
+    span = _WINDOW // _STEP  # a frame counts if anything sounds within its window
     near = np.lib.stride_tricks.sliding_window_view(np.pad(level, span), 2 * span + 1).max(axis=1)
     active = np.flatnonzero(near[middle] > 1e-6)
-    del reach
     output = np.zeros((count + _FFT // _HOP, _HOP), dtype=np.float32)
     if not len(active):
         return output.reshape(-1)[:frames]
