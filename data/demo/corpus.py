@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -139,13 +140,34 @@ def _make_all(
     # Spawned, not forked: the caller may hold threads and locks.
     with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
         try:
-            for done, future in enumerate(as_completed([pool.submit(make, plan) for plan in plans]), start=1):
+            with _one_blas_thread():
+                futures = [pool.submit(make, plan) for plan in plans]
+            for done, future in enumerate(as_completed(futures), start=1):
                 name = future.result()
                 if progress:
                     progress(f"{title} demo, {done} of {len(plans)}: {name}")
         finally:
             # Whoever interrupts, or whose track failed, does not wait for songs that nobody will hear.
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Processes started within the block multiply matrices on one thread each.
+
+    There is a process for every core already, and OpenBLAS, which reads this variable when it is loaded, keeps idle
+    threads spinning: they take half as much time again as the music.
+    """
+    name = "OPENBLAS_NUM_THREADS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _recorded(plan: _Plan) -> Recording:

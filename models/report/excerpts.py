@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,10 @@ def make_clips(paths: Mapping[str, Path], stretch: Stretch, reference: str) -> d
     scale = max(peaks[reference], 1e-3)
     spectrograms = {name: spectrogram_db(sound) for name, sound in sounds.items()}
     top = float(spectrograms[reference].max())
-    return {name: _clip(sound, spectrograms[name], scale, top, gain) for name, sound in sounds.items()}
+    # Encoding takes most of the time and holds no lock.
+    with ThreadPoolExecutor() as pool:
+        made = pool.map(lambda name: _clip(sounds[name], spectrograms[name], scale, top, gain), sounds)
+        return dict(zip(sounds, made, strict=True))
 
 
 def encode_mp3(sound: Audio, sample_rate: int = SAMPLE_RATE) -> bytes:

@@ -72,7 +72,7 @@ def build_report(report: EvaluationReport, output: Path, *, now: datetime | None
             summary=_summary(report, names),
             coverage=coverage(report.scores),
             scores_picture=_both_themes(scores_figure, report.scores) if len(report.scores) else None,
-            tracks=[_shown(row, report.scores, names) for row in report.tracks],
+            tracks=[_shown(row, report.scores, names, report.champion) for row in report.tracks],
             frequencies=[(words, 100 * frequency_position(hz)) for words, hz in _FREQUENCIES],
             range_db=round(RANGE_DB),
             track_tables=_track_tables(report),
@@ -115,7 +115,7 @@ def _summary(report: EvaluationReport, candidates: Sequence[str]) -> list[dict[s
     return rows
 
 
-def _shown(row: TrackRow, scores: pd.DataFrame, candidates: Sequence[str]) -> ShownTrack:
+def _shown(row: TrackRow, scores: pd.DataFrame, candidates: Sequence[str], champion: str | None) -> ShownTrack:
     predicted = {name: row.predicted[name] for name in candidates if name in row.predicted}
     paths = {_SOURCE: row.mixture, **{f"by {name}": path for name, path in predicted.items()}, _TRUTH: row.truth}
     if row.ica is not None:
@@ -125,7 +125,7 @@ def _shown(row: TrackRow, scores: pd.DataFrame, candidates: Sequence[str]) -> Sh
     own = scores[scores["track_id"] == row.track_id].drop_duplicates("method").set_index("method")
     cells = [Cell("Source", "source", clips[_SOURCE], _numbers(own, MIXTURE), "the mixture, as it comes")]
     for name in predicted:
-        remark = _note(own, name) or ("the vocals the candidate found" if len(predicted) == 1 else "")
+        remark = _note(own, name) or ("the champion's vocals" if name == champion else "the candidate's vocals")
         cells.append(Cell(f"Predicted: {name}", "predicted", clips[f"by {name}"], _numbers(own, name), remark))
     cells.append(Cell("True vocals", "truth", clips[_TRUTH], [], "what it should have found"))
     if row.ica is not None:
