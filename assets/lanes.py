@@ -29,23 +29,30 @@ from data.tracks import normalised_folder, stems_folder
 
 @dataclass(frozen=True)
 class Lane:
-    """The assets and checks of one dataset, and the key everything after it depends on."""
+    """The assets and checks of one dataset: raw sources first, then what is prepared of each track."""
 
     dataset: Dataset
-    assets: Sequence[dg.AssetsDefinition]
+    sources: Sequence[dg.AssetsDefinition]
+    prepared: dg.AssetsDefinition
     checks: Sequence[dg.AssetChecksDefinition]
-    normalised: dg.AssetKey
+
+    @property
+    def assets(self) -> list[dg.AssetsDefinition]:
+        return [*self.sources, self.prepared]
+
+    @property
+    def normalised(self) -> dg.AssetKey:
+        """What everything after the lane depends on."""
+        return dg.AssetKey([self.dataset.name, "normalised"])
 
 
 def build_lane(dataset: Dataset) -> Lane:
     """All assets of one dataset."""
-    archive = _archive(dataset)
-    prepared = _prepared(dataset)
-    normalised = dg.AssetKey([dataset.name, "normalised"])
-    if not dataset.has_metadata:
-        return Lane(dataset, [archive, prepared], [], normalised)
-    metadata = _metadata(dataset)
-    return Lane(dataset, [archive, metadata, prepared], [_metadata_check(dataset)], normalised)
+    if dataset.has_metadata:
+        sources, checks = [_archive(dataset), _metadata(dataset)], [_metadata_check(dataset)]
+    else:
+        sources, checks = [_archive(dataset)], []
+    return Lane(dataset, sources, _prepared(dataset), checks)
 
 
 def _archive(dataset: Dataset) -> dg.AssetsDefinition:

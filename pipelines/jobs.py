@@ -12,22 +12,14 @@ EVALUATION = dg.AssetSelection.groups(evaluation.GROUP)
 
 ingest = dg.define_asset_job(
     "ingest",
-    selection=dg.AssetSelection.assets(
-        *(
-            key
-            for lane in LANES
-            for asset in lane.assets
-            for key in asset.keys
-            if key.path[-1] in ("archive", "metadata")
-        )
-    ),
+    selection=dg.AssetSelection.assets(*(source for lane in LANES for source in lane.sources)),
     description="Find, download or generate the raw datasets, and register their tracks.",
 )
 
 prepare = {
     lane.dataset.name: dg.define_asset_job(
         f"prepare_{lane.dataset.name}",
-        selection=dg.AssetSelection.assets([lane.dataset.name, "stems"], [lane.dataset.name, "normalised"]),
+        selection=dg.AssetSelection.assets(lane.prepared),
         description=f"Stems and normalised audio of every track of {lane.dataset.title}.",
     )
     for lane in LANES

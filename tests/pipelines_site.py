@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from small_datasets import write_hq_dataset, write_medleydb_track
+from small_datasets import write_hq_dataset, write_medleydb_track, write_stem_mp4
 
 PROJECT = Path(__file__).resolve().parents[1]
 CANDIDATES = PROJECT / "tests" / "candidates"
@@ -48,8 +48,9 @@ class Site:
 
 
 def build_site(folder: Path) -> Site:
-    """Nine MUSDB18-HQ tracks and three MedleyDB tracks."""
-    write_hq_dataset(folder / "musdb18", train=6, test=3)
+    """Eight MUSDB18-HQ tracks, one stem.mp4, and three MedleyDB tracks."""
+    write_hq_dataset(folder / "musdb18", train=6, test=2)
+    write_stem_mp4(folder / "musdb18" / "test" / "Artist 8 - Song 8.stem.mp4")
     for name, instruments in (
         ("Ann_One", ["piano", "female singer", "vocalists"]),
         ("Bob_Two", ["drum set", "male singer"]),

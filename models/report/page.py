@@ -186,7 +186,7 @@ def _both_themes(draw: Any, table: pd.DataFrame) -> dict[str, str]:
 
 
 def _as_yaml(config: Mapping[str, Any] | Sequence[Any]) -> str:
-    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, default_flow_style=None, width=88)
+    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, width=88)
 
 
 def _plain(value: Any) -> Any:

@@ -110,9 +110,7 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, server: Server) -> 
     assert url in caught.value.what
 
 
-def test_musdb18_is_downloaded_unpacked_and_read(
-    server: Server, tmp_path: Path, quiet: Callable[[str], None]
-) -> None:
+def test_musdb18_is_downloaded_unpacked_and_read(server: Server, tmp_path: Path, quiet: Callable[[str], None]) -> None:
     server.files["musdb.zip"] = zipped(write_hq_dataset(tmp_path / "source", train=2, test=1, seconds=0.5))
     settings = Settings(
         storage=tmp_path / "storage",
