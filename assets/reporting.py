@@ -31,6 +31,7 @@ CHAMPION = dg.AssetKey([GROUP, "champion"])
 REPORT = dg.AssetKey([GROUP, "report"])
 REPORT_FILE = "report.html"
 CHAMPION_FILE = "champion.json"
+PICTURES = "pictures"
 BALLOT_CANDIDATES = 3
 
 
@@ -127,15 +128,15 @@ def report(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
 
         contents = report_contents(root)
         build_report(contents, folder / REPORT_FILE)
+        _write_pictures(root, folder / PICTURES)
         return {"tracks": len(contents.tracks), "candidates": len(contents.candidates)}
 
     def show(folder: Path) -> Metadata:
-        from models.report.figures import scores_figure
-
-        return {
-            "report": dg.MetadataValue.path(str(folder / REPORT_FILE)),
-            "scores": picture(scores_figure(all_scores(root)), "scores of all methods"),
-        } | _track_pictures(root)
+        pictures = {path.stem.replace("--", "/"): path.read_bytes() for path in sorted((folder / PICTURES).iterdir())}
+        return {"report": dg.MetadataValue.path(str(folder / REPORT_FILE))} | {
+            name: picture(png, f"{name}: source, predicted and true" if "/" in name else name)
+            for name, png in pictures.items()
+        }
 
     return materialise(context, root, parameters={}, inputs=inputs, work=work, show=show)
 
@@ -232,24 +233,21 @@ def _provenance(root: Path) -> dict[str, str]:
     return content
 
 
-def _track_pictures(root: Path) -> Metadata:
-    """The report's rows of waveforms and spectrograms, for the UI: the champion's, one picture per reserved track."""
+def _write_pictures(root: Path, folder: Path) -> None:
+    """What the UI shows of the report: all scores, and the champion's row of pictures for each reserved track."""
     from data import audio
-    from models.report.figures import waveforms_and_spectrograms
+    from models.report.figures import scores_figure, waveforms_and_spectrograms
     from models.score import audio_file
 
+    folder.mkdir()
+    (folder / "scores.png").write_bytes(scores_figure(all_scores(root)))
     promoted = upstream(root, CHAMPION).measured["candidate"]
-    pictures = {}
     for track in _reserved(root).itertuples():
-        paths = (
-            root / track.mixture_path,
-            audio_file(folder_of(root, SCORES, promoted), track.track_id),
-            root / track.vocals_path,
-        )
-        mixture, predicted, truth = (audio.read(path)[0] for path in paths)
-        png = waveforms_and_spectrograms(mixture, predicted, truth, audio.SAMPLE_RATE)
-        pictures[track.track_id] = picture(png, f"{track.title}: source, predicted, true")
-    return pictures
+        predicted = audio_file(folder_of(root, SCORES, promoted), track.track_id)
+        paths = (root / track.mixture_path, predicted, root / track.vocals_path)
+        mixture, estimate, truth = (audio.read(path)[0] for path in paths)
+        png = waveforms_and_spectrograms(mixture, estimate, truth, audio.SAMPLE_RATE)
+        (folder / f"{track.track_id.replace('/', '--')}.png").write_bytes(png)
 
 
 ASSETS = [listening_test, champion, report]

@@ -18,6 +18,7 @@ import pandas as pd
 from data import audio
 from data.errors import InputError
 from data.files import publish
+from data.measure import loudness_lufs, peak
 from models.report.excerpts import HEADROOM, Stretch, choose_stretch, data_uri, encode_mp3
 from models.report.page import environment
 
@@ -49,7 +50,8 @@ def write_ballot(folder: Path, tracks: Sequence[BallotTrack], *, seed: int) -> s
         order = [names[i] for i in rng.permutation(len(names))]
         key[track.track_id] = dict(zip(_LETTERS, order, strict=False))
         stretch = choose_stretch(next(iter(track.vocals.values()), track.mixture), track.mixture)
-        mixture, *voices = _players([track.mixture, *(track.vocals[name] for name in order)], stretch)
+        (mixture,) = _players([track.mixture], stretch)
+        voices = _players([track.vocals[name] for name in order], stretch)
         shown.append((track.track_id, stretch.words, mixture, list(zip(key[track.track_id], voices, strict=True))))
     ballot = f"{int(rng.integers(2**48)):012x}"
     candidates = sorted({name for letters in key.values() for name in letters.values()})
@@ -64,16 +66,19 @@ def write_ballot(folder: Path, tracks: Sequence[BallotTrack], *, seed: int) -> s
 def count_votes(folder: Path, key_file: Path) -> pd.DataFrame:
     """Count the `*.json` files that voters saved: a table (candidate, votes), most votes first.
 
-    Files of another ballot are passed over: what they voted on is no longer there. Raises InputError for a file that
+    Files of another ballot are passed over: what they voted on is no longer there. Of several files of one voter the
+    newest counts. Raises InputError for a file that
     is not a vote, and for a track or letter that the ballot does not have.
     """
     key = json.loads(key_file.read_text())
     counted = Counter(dict.fromkeys(key["candidates"], 0))
-    for file in sorted(folder.glob("*.json")):
+    latest: dict[str, tuple[Path, dict[str, str]]] = {}
+    for file in sorted(folder.glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
         vote = _read_vote(file)
-        if vote["ballot"] != key["ballot"]:
-            continue
-        for track, letter in vote["votes"].items():
+        if vote["ballot"] == key["ballot"]:
+            latest[str(vote.get("voter", file.stem)).casefold()] = file, vote["votes"]
+    for file, votes in latest.values():
+        for track, letter in votes.items():
             candidate = key["tracks"].get(track, {}).get(letter)
             if candidate is None:
                 raise _unusable(file, "tracks and letters of the ballot", f"{letter!r} for {track!r}")
@@ -82,10 +87,16 @@ def count_votes(folder: Path, key_file: Path) -> pd.DataFrame:
 
 
 def _players(paths: Sequence[Path], stretch: Stretch) -> list[str]:
-    """The same stretch of several files as sounds for a page, under one gain: a louder one must not win by it."""
+    """The same stretch of several files as sounds for a page, all as loud as the quietest: none must win by that."""
     sounds = [audio.read(path, stretch.start, stretch.frames)[0] for path in paths]
-    gain = min(1.0, HEADROOM / max(*(float(np.max(np.abs(sound), initial=0.0)) for sound in sounds), 1e-9))
-    return [data_uri(encode_mp3(np.float32(gain) * sound), "audio/mpeg") for sound in sounds]
+    loudness = [loudness_lufs(sound) for sound in sounds]
+    quietest = min((value for value in loudness if value is not None), default=0.0)
+    matched = [
+        sound if value is None else sound * np.float32(10 ** ((quietest - value) / 20))
+        for sound, value in zip(sounds, loudness, strict=True)
+    ]
+    gain = min(1.0, HEADROOM / max(*(peak(sound) for sound in matched), 1e-9))
+    return [data_uri(encode_mp3(np.float32(gain) * sound), "audio/mpeg") for sound in matched]
 
 
 def _read_vote(file: Path) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from data.tables import read_table, write_table
 from models.evaluate import ICA, IDEAL_MASK, MIXTURE, SCORES, score_track, scores_frame
 from models.ica import separate_ica
 from models.masks import ideal_ratio_mask
-from models.threads import share_cores
 from models.train import BAD_INPUT, open_reporter
 
 SCORES_FILE = "scores.parquet"
@@ -124,7 +123,6 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where scores and audio are written")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     options = parser.parse_args(None if arguments is None else list(arguments))
-    share_cores()
     try:
         held_out = read_table(options.held_out)
         with open_reporter() as (reporter, _):

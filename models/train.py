@@ -23,7 +23,6 @@ from data.loopback import PAIRS, PAIRS_FILE
 from data.settings import load_settings
 from data.tables import read_table
 from models.candidate import Candidate, load_candidate
-from models.threads import share_cores
 
 if TYPE_CHECKING:
     from dagster_pipes import PipesContext
@@ -80,7 +79,6 @@ def epoch_line(row: Mapping[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Train as the command line says; returns the exit code: 0, 2 for bad input, 128 + signal when stopped."""
     options = _parser().parse_args(arguments)
-    share_cores()
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     try:

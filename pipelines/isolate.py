@@ -19,7 +19,6 @@ from data import audio
 from data.errors import InputError
 from data.files import publish
 from data.settings import load_settings
-from models.threads import share_cores
 
 CHAMPION_FILE = Path("evaluation", "champion", "checkpoint.pt")
 BAD_INPUT = 2
@@ -33,7 +32,6 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="a checkpoint instead of the champion")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: the setting ISOLATION_DEVICE)")
     options = parser.parse_args(None if arguments is None else list(arguments))
-    share_cores()
     try:
         settings = load_settings()
         outputs = _outputs(options.songs, options.output)

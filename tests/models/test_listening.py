@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import base64
+import io
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
+import soundfile
 from small_datasets import tone
 
 from data import audio
 from data.errors import InputError
+from data.measure import loudness_lufs
 from models.listening import BALLOT_FILE, KEY_FILE, BallotTrack, count_votes, write_ballot
 
 NAMES = ("report", "toy", "bandsplit")
@@ -60,6 +65,29 @@ def test_votes_are_counted_for_the_candidates_behind_the_letters(tracks: list[Ba
     counted = count_votes(tmp_path / "votes", tmp_path / "out" / KEY_FILE)
     assert dict(zip(counted["candidate"], counted["votes"], strict=True)) == {"toy": 4, "report": 1, "bandsplit": 0}
     assert counted["candidate"][0] == "toy"
+
+
+def test_of_one_voters_files_the_newest_counts(tracks: list[BallotTrack], tmp_path: Path) -> None:
+    ballot = write_ballot(tmp_path / "out", tracks, seed=0)
+    key = json.loads((tmp_path / "out" / KEY_FILE).read_text())["tracks"]["demo/0"]
+    for second, letter in enumerate("AB"):
+        vote(tmp_path / "votes", "ann", ballot, {"demo/0": letter})
+        file = (tmp_path / "votes" / "votes-ann.json").rename(tmp_path / "votes" / f"{second}.json")
+        os.utime(file, (second, second))
+    counted = count_votes(tmp_path / "votes", tmp_path / "out" / KEY_FILE)
+    expected = dict.fromkeys(NAMES, 0) | {key["B"]: 1}
+    assert dict(zip(counted["candidate"], counted["votes"], strict=True)) == expected
+
+
+def test_candidates_are_heard_at_one_loudness(tracks: list[BallotTrack], tmp_path: Path) -> None:
+    loud = tracks[0].vocals["toy"]
+    audio.write(loud, audio.read(loud)[0] * 3)
+    write_ballot(tmp_path / "out", tracks[:1], seed=0)
+    page = (tmp_path / "out" / BALLOT_FILE).read_text()
+    _, *voices = re.findall(r"data:audio/mpeg;base64,([^\"]*)", page)
+    levels = [loudness_lufs(soundfile.read(io.BytesIO(base64.b64decode(voice)))[0].T) for voice in voices]
+    assert len(levels) == 3
+    assert max(levels) - min(levels) < 0.5
 
 
 @pytest.mark.parametrize(
