@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pipelines_site import Site, build_site
 from small_datasets import write_hq_dataset
+
+# Networks of this size run faster on one thread than on two that wait for each other; read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
