@@ -1,7 +1,8 @@
 """Files that appear whole or not at all, and their checksums.
 
 Everything the project writes goes through `publish` or `publish_folder`: written beside the final name, flushed to
-disk, then renamed. A killed run leaves at most a `.partial-*` entry, which nothing reads and the next writer removes.
+disk, then renamed. A killed run leaves at most a `.partial-*` entry, which nothing reads; the next writer of a folder
+removes what its predecessor left.
 """
 
 from __future__ import annotations

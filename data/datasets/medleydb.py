@@ -126,10 +126,10 @@ class MedleyDB(Dataset):
         return medleydb_metadata.read_folder(self._metadata_folder(settings, log))
 
     def _metadata_folder(self, settings: Settings, log: Log) -> Path:
-        if settings.medleydb_metadata is not None:
-            return settings.medleydb_metadata.expanduser().absolute()
         if settings.medleydb == "demo":
             return _demo(settings, log) / "metadata"
+        if settings.medleydb_metadata is not None:
+            return settings.medleydb_metadata.expanduser().absolute()
         folder = settings.root / self.name / "metadata_files"
         url = settings.medleydb_metadata_url
         wanted = cache.fingerprint(code_version="1", parameters={"url": url}, inputs={})
