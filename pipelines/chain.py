@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -74,6 +75,8 @@ def run_chain(settings: Settings, candidates: Sequence[str]) -> Tally:
     chain ends. Failures stand in the tally.
     """
     prepare_home(settings.root)
+    # Dagster warns of its own internals; a person at a terminal can do nothing about it.
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     with dg.DagsterInstance.get() as instance:
         end_killed_runs(instance)
         chain = Chain(build_definitions(settings), instance)
