@@ -87,7 +87,9 @@ def test_damaged_output_is_found_and_made_again(tmp_path: Path, damage: str) -> 
         case "deleted":
             result.unlink()
         case "shortened":
+            time = result.stat().st_mtime_ns
             result.write_bytes(b"res")
+            os.utime(result, ns=(time, time))  # a cut does not always show in the time
         case "altered":
             result.write_bytes(b"RESULT")
             os.utime(result, ns=(1, 1))
