@@ -22,7 +22,6 @@ from dagster._core.definitions.data_version import (
 )
 
 from data import cache
-from data.errors import InputError
 
 Metadata = dict[str, Any]
 PREVIEW_ROWS = 30
@@ -36,18 +35,8 @@ def folder_of(root: Path, key: dg.AssetKey, partition: str | None = None) -> Pat
 
 def upstream(root: Path, key: dg.AssetKey, partition: str | None = None) -> cache.Record:
     """The record of an upstream asset. Raises InputError where it is missing or its files were changed."""
-    folder = folder_of(root, key, partition)
-    record = cache.recall(folder)
-    if record is None:
-        name = key.to_user_string() + (f" [{partition}]" if partition else "")
-        raise InputError(
-            name,
-            file=folder,
-            expected="its output, whole and as it was written",
-            found="damaged output" if folder.is_dir() else "no output",
-            remedy=f"materialise {name} first",
-        )
-    return record
+    name = key.to_user_string() + (f" [{partition}]" if partition else "")
+    return cache.require(folder_of(root, key, partition), name)
 
 
 def materialise(

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from data.errors import InputError
 from data.files import publish, publish_folder, sha256_of
 
 RECORD = "record.json"
@@ -79,6 +80,23 @@ def recall(folder: Path, wanted: str | None = None) -> Record | None:
         # Stamp the new times, so that the next look does not read every byte again.
         record = Record(record.fingerprint, stamp_files(folder), record.measured)
         _save(folder, record)
+    return record
+
+
+def require(folder: Path, name: str) -> Record:
+    """The record of an output that something else is made of, called `name` for people.
+
+    Raises InputError where it is missing or its files are no longer as they were written.
+    """
+    record = recall(folder)
+    if record is None:
+        raise InputError(
+            name,
+            file=folder,
+            expected="its output, whole and as it was written",
+            found="damaged output" if folder.is_dir() else "no output",
+            remedy=f"materialise {name} first",
+        )
     return record
 
 

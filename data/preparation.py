@@ -63,15 +63,7 @@ def normalise(root: Path, dataset: Dataset, slug: str) -> tuple[cache.Outcome, s
     """
     track_id = f"{dataset.name}/{slug}"
     stems = stems_folder(root, dataset.name, slug)
-    made = cache.recall(stems)
-    if made is None:
-        raise InputError(
-            track_id,
-            file=stems,
-            expected="the track's stems, whole and as they were written",
-            found="damaged stems" if stems.is_dir() else "no stems",
-            remedy=f"materialise {dataset.name}/stems for {slug} first",
-        )
+    made = cache.require(stems, f"{dataset.name}/stems [{slug}]")
     wanted = cache.fingerprint(code_version=CODE_VERSION, parameters={}, inputs={"stems": made.fingerprint})
     try:
         folder = normalised_folder(root, dataset.name, slug)

@@ -60,6 +60,7 @@ class Dataset(ABC):
 
     def read_metadata(self, settings: Settings, log: Log) -> tuple[pd.DataFrame, list[InputError]]:
         """The metadata table, and every metadata file that could not be read."""
+        # Asked for only where `has_metadata` is set: a dataset that sets it has to say how it is read.
         raise NotImplementedError(f"{self.name} has no metadata of its own")
 
 
