@@ -1,5 +1,6 @@
 """Scores of candidates and baselines on the held-out tracks, side by side."""
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,19 @@ LEADERBOARD_FILE = "leaderboard.parquet"
     code_version="1",
 )
 def ica_baseline(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
+    tracks = held_out_tracks(settings.root)
+
     def work(folder: Path) -> dict[str, Any]:
         from models.score import score_baselines
 
-        tracks = held_out_tracks(settings.root)
         score_baselines(tracks, settings.root, folder, context.log.info)
-        return {"held_out_tracks": len(tracks), "splits": upstream(settings.root, SPLITS).fingerprint}
+        return {"held_out_tracks": len(tracks)}
 
     return materialise(
         context,
         settings.root,
         parameters={},
-        inputs={name.path[-1]: upstream(settings.root, name).fingerprint for name in (SPLITS, MANIFEST)},
+        inputs={"held_out": held_out_version(tracks)},
         work=work,
         show=_show_scores,
     )
@@ -71,17 +73,16 @@ def scores(
     process: dg.PipesSubprocessClient,
 ) -> dg.MaterializeResult[Any]:
     root, name = settings.root, context.partition_key
-    inputs = {key.path[-1]: upstream(root, key).fingerprint for key in (SPLITS, MANIFEST)}
-    inputs["checkpoint"] = upstream(root, CHECKPOINT, name).fingerprint
+    tracks = held_out_tracks(root)
+    inputs = {"held_out": held_out_version(tracks), "checkpoint": upstream(root, CHECKPOINT, name).version}
 
     def work(folder: Path) -> dict[str, Any]:
-        tracks = held_out_tracks(root)
         write_table(folder / HELD_OUT_FILE, tracks, _HELD_OUT)
         checkpoint = folder_of(root, CHECKPOINT, name) / CHECKPOINT_FILE
         command = [sys.executable, "-m", "models.score", str(checkpoint), "--held-out", str(folder / HELD_OUT_FILE)]
         command += ["--audio-root", str(root), "--output", str(folder), "--device", settings.device]
         process.run(context=context.op_execution_context, command=command, cwd=str(PROJECT))
-        return {"held_out_tracks": len(tracks), "splits": inputs["splits"]}
+        return {"held_out_tracks": len(tracks), "held_out": inputs["held_out"]}
 
     return materialise(context, root, parameters={}, inputs=inputs, work=work, show=_show_scores)
 
@@ -98,8 +99,8 @@ def scores(
 )
 def leaderboard(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
     root = settings.root
-    inputs = {"ica_baseline": upstream(root, ICA_BASELINE).fingerprint}
-    inputs |= {name: upstream(root, SCORES, name).fingerprint for name in scored_candidates(root)}
+    inputs = {"ica_baseline": upstream(root, ICA_BASELINE).version}
+    inputs |= {name: upstream(root, SCORES, name).version for name in scored_candidates(root)}
 
     def work(folder: Path) -> dict[str, Any]:
         from models.evaluate import coverage, summarise
@@ -128,16 +129,21 @@ def held_out_tracks(root: Path) -> pd.DataFrame:
     return tracks[_HELD_OUT.names]
 
 
+def held_out_version(tracks: pd.DataFrame) -> str:
+    """A checksum of the tracks that are scored and of their audio: whatever else the manifest says is no matter."""
+    return hashlib.sha256(tracks.to_json(orient="records").encode()).hexdigest()
+
+
 def scored_candidates(root: Path) -> list[str]:
-    """Candidates whose scores stand over today's splits; older ones cannot be compared and are left out."""
-    current = upstream(root, SPLITS).fingerprint
+    """Candidates whose scores stand over today's held-out tracks; older ones cannot be compared and are left out."""
+    current = held_out_version(held_out_tracks(root))
     names = []
     for name in CANDIDATES.get_partition_keys():
         try:
             record = upstream(root, SCORES, name)
         except InputError:
             continue
-        if record.measured["splits"] == current:
+        if record.measured["held_out"] == current:
             names.append(name)
     return names
 
@@ -180,7 +186,8 @@ def _held_out_schema() -> Any:
     from data.manifest import MANIFEST as SCHEMA
 
     fields = [SCHEMA.field(name) for name in ("track_id", "dataset", "title", "artist", "licence")]
-    fields += [pa.field("split", pa.string()), SCHEMA.field("mixture_path"), SCHEMA.field("vocals_path")]
+    fields += [pa.field("split", pa.string())]
+    fields += [SCHEMA.field(f"{kind}_{part}") for kind in ("mixture", "vocals") for part in ("path", "sha256")]
     return pa.schema(fields)
 
 

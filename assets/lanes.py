@@ -1,12 +1,13 @@
 """One lane per dataset: raw archive, labels, stems and normalised audio of every track.
 
-A lane is made by one factory, so that a dataset is one reader and one line in `data.datasets`.
+A lane is made by one factory, so that a dataset is one reader and one line in `data.datasets`. Two of its assets are
+only looked at, never made: `raw`, a track's raw files and labels as one data version, so that one changed file makes
+that track stale and no other; and `prepared`, one data version of all canonical audio, because Dagster does not look
+at a hundred partitions or more one by one.
 """
 
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ import dagster as dg
 import pandas as pd
 
 from assets.partitions import TRACKS
-from assets.recording import OWNERS, materialise, table_metadata, track_event, upstream
+from assets.recording import OWNERS, latest_entry, materialise, observe, table_metadata, track_event, upstream
+from data import cache
 from data.datasets import DATASETS, Dataset
+from data.engine import Engine
 from data.errors import InputError, TracksFailed
-from data.medleydb_metadata import STEMS
+from data.manifest import prepared_version
+from data.medleydb_metadata import STEMS as LABELS
 from data.normalise import CODE_VERSION as NORMALISE_VERSION
-from data.preparation import METADATA_FILE, extract_stems, metadata_of, normalise
+from data.preparation import METADATA_FILE, NORMALISED, STEMS, TrackResult, prepare_track, raw_version, track_jobs
 from data.settings import Settings
-from data.sources import INDEX, INDEX_FILE, build_index, read_index
+from data.sources import INDEX, INDEX_FILE, build_index
 from data.tables import read_table, write_table
 from data.tracks import normalised_folder, stems_folder
 
@@ -34,16 +38,20 @@ class Lane:
     dataset: Dataset
     sources: Sequence[dg.AssetsDefinition]
     prepared: dg.AssetsDefinition
+    observed: Sequence[dg.AssetsDefinition]
     checks: Sequence[dg.AssetChecksDefinition]
 
     @property
     def assets(self) -> list[dg.AssetsDefinition]:
-        return [*self.sources, self.prepared]
+        return [*self.sources, *self.observed, self.prepared]
 
     @property
-    def normalised(self) -> dg.AssetKey:
-        """What everything after the lane depends on."""
-        return dg.AssetKey([self.dataset.name, "normalised"])
+    def tracks(self) -> str:
+        """Name of the set of partitions."""
+        return TRACKS[self.dataset.name].name or ""
+
+    def key(self, part: str) -> dg.AssetKey:
+        return dg.AssetKey([self.dataset.name, part])
 
 
 def build_lane(dataset: Dataset) -> Lane:
@@ -52,7 +60,67 @@ def build_lane(dataset: Dataset) -> Lane:
         sources, checks = [_archive(dataset), _metadata(dataset)], [_metadata_check(dataset)]
     else:
         sources, checks = [_archive(dataset)], []
-    return Lane(dataset, sources, _prepared(dataset), checks)
+    return Lane(dataset, sources, _prepared(dataset), _observed(dataset), checks)
+
+
+def _observed(dataset: Dataset) -> list[dg.AssetsDefinition]:
+    sources = ["archive", "metadata"] if dataset.has_metadata else ["archive"]
+    raw = dg.AssetSpec(
+        [dataset.name, "raw"],
+        deps=[[dataset.name, source] for source in sources],
+        group_name=dataset.name,
+        owners=OWNERS,
+        description="Per track, its raw files and what its metadata says, as one data version. Looked at whenever "
+        f"{' or '.join(sources)} is materialised.",
+        kinds={"file"},
+        skippable=True,
+    )
+    prepared = dg.AssetSpec(
+        [dataset.name, "prepared"],
+        deps=[[dataset.name, NORMALISED]],
+        group_name=dataset.name,
+        owners=OWNERS,
+        description="All canonical audio of the dataset as one data version. Looked at whenever tracks are prepared; "
+        "the manifest goes by it.",
+        kinds={"wav"},
+        skippable=True,
+    )
+
+    @dg.multi_observable_source_asset(
+        name=f"{dataset.name}_look_at_raw", specs=[raw], partitions_def=TRACKS[dataset.name], can_subset=True
+    )
+    def look_at_raw(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[Any]:
+        _look_at_raw(context, dataset, settings.root)
+        yield from ()
+
+    @dg.multi_observable_source_asset(name=f"{dataset.name}_look_at_prepared", specs=[prepared], can_subset=True)
+    def look_at_prepared(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[Any]:
+        _look_at_prepared(context, dataset, settings.root)
+        yield from ()
+
+    return [look_at_raw, look_at_prepared]
+
+
+def _location(dataset: Dataset, settings: Settings) -> str:
+    """The data version of a source: where it is. What is in it, track by track, is the version of `raw`."""
+    return cache.fingerprint(code_version="1", parameters={"source": dataset.setting(settings)}, inputs={})
+
+
+def _look_at_raw(context: dg.AssetExecutionContext, dataset: Dataset, root: Path) -> None:
+    """Record which tracks have new raw files or labels, once both tables are there."""
+    try:
+        jobs = track_jobs(root, dataset)
+    except InputError:
+        return  # the other table comes later in this run, and looks then
+    key = dg.AssetKey([dataset.name, "raw"])
+    versions: dict[str | None, str] = {slug: raw_version(job) for slug, job in jobs.items()}
+    changed = observe(context, key, versions, "raw files and metadata")
+    context.log.info(f"{dataset.title}: {len(changed)} of {len(versions)} tracks are new or changed")
+
+
+def _look_at_prepared(context: dg.AssetExecutionContext, dataset: Dataset, root: Path) -> None:
+    key = dg.AssetKey([dataset.name, "prepared"])
+    observe(context, key, {None: prepared_version(root, dataset.name)}, "canonical audio of all tracks")
 
 
 def _archive(dataset: Dataset) -> dg.AssetsDefinition:
@@ -65,8 +133,10 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
         kinds={"file", "parquet"},
         code_version="1",
     )
-    def archive(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
-        frame = build_index(dataset, settings, context.log.info)
+    def archive(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], engine: dg.ResourceParam[Engine]
+    ) -> dg.MaterializeResult[Any]:
+        frame = build_index(dataset, settings, context.log.info, engine)
         checksums = {
             f"{row['slug']}/{Path(file['path']).name}": file["sha256"]
             for row in frame.to_dict("records")
@@ -79,15 +149,18 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
             size = sum(file["size"] for files in frame["files"] for file in files)
             return {"source": dataset.setting(settings), "tracks": len(frame), "gigabytes": round(size / 1e9, 3)}
 
-        return materialise(
+        result = materialise(
             context,
             settings.root,
-            # Files that moved have the same content, but the index must name their new place.
-            parameters={"paths": [file["path"] for files in frame["files"] for file in files]},
+            # Files that moved have the same content, but the index must name their new place and time.
+            parameters={"files": [[file["path"], file["mtime_ns"]] for files in frame["files"] for file in files]},
             inputs=checksums,
             work=work,
             show=lambda folder: table_metadata(read_table(folder / INDEX_FILE).drop(columns="files"), INDEX),
+            version=_location(dataset, settings),
         )
+        _look_at_raw(context, dataset, settings.root)
+        return result
 
     return archive
 
@@ -113,13 +186,13 @@ def _metadata(dataset: Dataset) -> dg.AssetsDefinition:
     def metadata(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
         off = dataset.setting(settings) == "off"
         frame, problems = (
-            (pd.DataFrame(columns=STEMS.names), []) if off else dataset.read_metadata(settings, context.log.info)
+            (pd.DataFrame(columns=LABELS.names), []) if off else dataset.read_metadata(settings, context.log.info)
         )
         for problem in problems:
             context.log.error(str(problem))
 
         def work(folder: Path) -> dict[str, Any]:
-            write_table(folder / METADATA_FILE, frame, STEMS)
+            write_table(folder / METADATA_FILE, frame, LABELS)
             sung = frame[frame["vocal"].astype(bool)].groupby("id").size()
             return {
                 "tracks": int(frame["id"].nunique()),
@@ -128,14 +201,17 @@ def _metadata(dataset: Dataset) -> dg.AssetsDefinition:
                 "problems": [str(problem) for problem in problems],
             }
 
-        return materialise(
+        result = materialise(
             context,
             settings.root,
             parameters={"table": frame.to_json(orient="records"), "problems": [str(p) for p in problems]},
             inputs={},
             work=work,
-            show=lambda folder: table_metadata(read_table(folder / METADATA_FILE), STEMS),
+            show=lambda folder: table_metadata(read_table(folder / METADATA_FILE), LABELS),
+            version=_location(dataset, settings),
         )
+        _look_at_raw(context, dataset, settings.root)
+        return result
 
     return metadata
 
@@ -160,17 +236,20 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
     One step, so that a track that fails stops neither the other tracks nor their second stage; each asset can still
     be selected alone.
     """
-    archive, metadata, stems, normalised = (
-        dg.AssetKey([dataset.name, part]) for part in ("archive", "metadata", "stems", "normalised")
+    archive, metadata, raw, stems, normalised = (
+        dg.AssetKey([dataset.name, part]) for part in ("archive", "metadata", "raw", STEMS, NORMALISED)
     )
     sources = [archive, metadata] if dataset.has_metadata else [archive]
+    keys = {STEMS: stems, NORMALISED: normalised}
+    folders = {STEMS: stems_folder, NORMALISED: normalised_folder}
+    code_versions = {STEMS: dataset.code_version, NORMALISED: NORMALISE_VERSION}
 
     @dg.multi_asset(
         name=f"{dataset.name}_prepared",
         specs=[
             dg.AssetSpec(
                 stems,
-                deps=sources,
+                deps=[*sources, raw],
                 group_name=dataset.name,
                 owners=OWNERS,
                 description="Per track, mixture.wav and vocals.wav as the dataset gives them.",
@@ -193,75 +272,69 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
     )
-    def prepared(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[Any]:
+    def prepared(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], engine: dg.ResourceParam[Engine]
+    ) -> Iterator[Any]:
         root = settings.root
-        index = {row.slug: row for row in read_index(root, dataset.name).itertuples()}
-        metadata_table = metadata_of(root, dataset)
-        source_versions = {key: upstream(root, key).fingerprint for key in sources}
-        wanted = context.selected_asset_keys
-
-        def prepare(slug: str) -> Iterator[dg.AssetMaterialization]:
-            if slug not in index:
-                raise _not_indexed(dataset, slug)
-            if stems in wanted:
-                started = time.monotonic()
-                outcome = extract_stems(root, dataset, index[slug], metadata_table)
-                folder, seconds = stems_folder(root, dataset.name, slug), time.monotonic() - started
-                yield track_event(stems, slug, folder, outcome, seconds, dataset.code_version, source_versions)
-            if normalised in wanted:
-                started = time.monotonic()
-                outcome, made_of = normalise(root, dataset, slug)
-                folder, seconds = normalised_folder(root, dataset.name, slug), time.monotonic() - started
-                yield track_event(normalised, slug, folder, outcome, seconds, NORMALISE_VERSION, {stems: made_of})
-
-        _prepare_all(context, dataset, prepare)
+        source_versions = {key: upstream(root, key).version for key in sources}
+        steps = tuple(name for name, key in keys.items() if key in context.selected_asset_keys)
+        jobs = track_jobs(root, dataset, steps)
+        before = latest_entry(context.instance)
+        wanted = list(context.partition_keys)
+        failed = [_not_indexed(dataset, slug) for slug in wanted if slug not in jobs]
+        tally = _Tally(context, dataset, len(wanted), failed)
+        for result in engine.as_completed(prepare_track, [jobs[slug] for slug in wanted if slug in jobs]):
+            for name, step in result.steps.items():
+                if name == STEMS:
+                    inputs, pointer = source_versions | {raw: step.made_of}, before
+                else:
+                    inputs = {stems: step.made_of}
+                    pointer = latest_entry(context.instance) if STEMS in result.steps else before
+                # Yielded, not logged: Dagster writes what is yielded at once, and what is logged when the step ends.
+                yield track_event(
+                    keys[name],
+                    result.slug,
+                    folders[name](root, dataset.name, result.slug),
+                    step.outcome,
+                    step.seconds,
+                    code_versions[name],
+                    inputs,
+                    pointer,
+                )
+            tally.add(result)
+        _look_at_prepared(context, dataset, root)
+        tally.conclude()
         # The tracks' own events are all there is to record: the outputs as wholes are left out.
-        yield from ()
 
     return prepared
 
 
-def _prepare_all(
-    context: dg.AssetExecutionContext,
-    dataset: Dataset,
-    prepare: Callable[[str], Iterator[dg.AssetMaterialization]],
-) -> None:
-    """Prepare every partition of the run on all cores, recording each; fail at the end if any failed."""
+class _Tally:
+    """Counts what became of the tracks of a run, and fails at its end if any failed."""
 
-    def attempt(slug: str) -> tuple[list[dg.AssetMaterialization], InputError | None]:
-        events = []
-        try:
-            for event in prepare(slug):
-                events.append(event)
-        except InputError as problem:
-            return events, problem
-        except Exception as error:
-            context.log.exception(f"{dataset.name}/{slug}")
-            return events, InputError(
-                f"{dataset.name}/{slug}",
-                expected="a track that can be prepared",
-                found=f"{type(error).__name__}: {error}",
-                remedy="see the traceback in the run's log",
+    def __init__(
+        self, context: dg.AssetExecutionContext, dataset: Dataset, wanted: int, problems: list[InputError]
+    ) -> None:
+        self._context, self._dataset, self._wanted = context, dataset, wanted
+        self._problems = problems
+        self._done, self._cached = len(problems), 0
+
+    def add(self, result: TrackResult) -> None:
+        self._done += 1
+        self._cached += result.problem is None and all(step.outcome.cached for step in result.steps.values())
+        if result.problem:
+            self._problems.append(result.problem)
+            self._context.log.error("\n".join(filter(None, (str(result.problem), result.trace))))
+        if self._done % max(1, self._wanted // 10) == 0 or self._done == self._wanted:
+            self._context.log.info(
+                f"{self._dataset.title}: {self._done} of {self._wanted} tracks, {self._cached} unchanged"
             )
-        return events, None
 
-    slugs = list(context.partition_keys)
-    problems: list[InputError] = []
-    cached = 0
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for done, future in enumerate(as_completed([pool.submit(attempt, slug) for slug in slugs]), start=1):
-            events, problem = future.result()
-            for event in events:
-                context.log_event(event)
-            if problem:
-                problems.append(problem)
-                context.log.error(str(problem))
-            cached += bool(events) and all(event.metadata["cached"].value for event in events)
-            if done % max(1, len(slugs) // 10) == 0 or done == len(slugs):
-                context.log.info(f"{dataset.title}: {done} of {len(slugs)} tracks, {cached} unchanged")
-    if problems:
-        problems.sort(key=lambda problem: problem.what)
-        raise dg.Failure(description=str(TracksFailed(dataset.title, problems, len(slugs) - len(problems))))
+    def conclude(self) -> None:
+        if self._problems:
+            self._problems.sort(key=lambda problem: problem.what)
+            done = self._wanted - len(self._problems)
+            raise dg.Failure(description=str(TracksFailed(self._dataset.title, self._problems, done)))
 
 
 def _not_indexed(dataset: Dataset, slug: str) -> InputError:
@@ -273,4 +346,7 @@ def _not_indexed(dataset: Dataset, slug: str) -> InputError:
     )
 
 
-LANES = [build_lane(dataset) for dataset in DATASETS.values()]
+with warnings.catch_warnings():
+    # Dagster warns that observing several assets in one step is beta; nobody who loads this project can act on it.
+    warnings.simplefilter("ignore", dg.BetaWarning)
+    LANES = [build_lane(dataset) for dataset in DATASETS.values()]

@@ -7,7 +7,7 @@ belongs here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from dagster._core.definitions.data_version import (
     DATA_VERSION_IS_USER_PROVIDED_TAG,
     DATA_VERSION_TAG,
     get_input_data_version_tag,
+    get_input_event_pointer_tag,
 )
 
 from data import cache
@@ -47,11 +48,13 @@ def materialise(
     inputs: Mapping[str, str],
     work: Callable[[Path], dict[str, Any]],
     show: Callable[[Path], Metadata] = lambda _: {},
+    version: str | None = None,
 ) -> dg.MaterializeResult[Any]:
     """Do an asset's work unless its output stands already, and tell Dagster about either.
 
     `parameters` and `inputs` (data versions by name) make the fingerprint, with the asset's code version; `work` fills
-    the folder and returns measurements; `show` makes richer metadata (tables, pictures) of the finished folder.
+    the folder and returns measurements; `show` makes richer metadata (tables, pictures) of the finished folder;
+    `version` is a data version other than the fingerprint, as `cache.make` takes it.
     """
     # A run over a partition has a key also for those of its assets that have no partitions.
     partition = context.partition_key if context.assets_def.partitions_def else None
@@ -59,11 +62,28 @@ def materialise(
     code_version = context.assets_def.code_versions_by_key[context.asset_key] or ""
     started = time.monotonic()
     wanted = cache.fingerprint(code_version=code_version, parameters=parameters, inputs=inputs)
-    outcome = cache.make(folder, wanted, work)
+    outcome = cache.make(folder, wanted, work, version=version)
     seconds = time.monotonic() - started
     context.log.info("unchanged" if outcome.cached else f"done in {seconds:.1f} s")
     metadata = outcome_metadata(folder, outcome, seconds) | show(folder)
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(wanted))
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(outcome.record.version))
+
+
+def with_parameters(
+    asset: dg.AssetsDefinition, parameters: Mapping[dg.AssetKey, Mapping[str, Any]]
+) -> dg.AssetsDefinition:
+    """The asset with a code version that tells the settings it goes by, so that the UI calls it stale when they change.
+
+    An asset without `parameters` stays as it is.
+    """
+
+    def versioned(spec: dg.AssetSpec) -> dg.AssetSpec:
+        if spec.key not in parameters:
+            return spec
+        settings = cache.fingerprint(code_version="", parameters=parameters[spec.key], inputs={})[:8]
+        return spec.replace_attributes(code_version=f"{spec.code_version} with settings {settings}")
+
+    return asset.map_asset_specs(versioned)
 
 
 def track_event(
@@ -74,21 +94,61 @@ def track_event(
     seconds: float,
     code_version: str,
     inputs: Mapping[dg.AssetKey, str],
+    pointer: int,
 ) -> dg.AssetMaterialization:
     """The event of one track in a run over many.
 
     A run over a range of partitions records one data version for all of them when it ends, and nothing where it fails.
     An event of its own for every track keeps its own data version, and what was done before another track failed.
+    `pointer` is the number of a history entry after which the inputs did not change: Dagster asks whether a newer
+    version of them came later, and calls the track stale if so.
     """
     tags = {
-        DATA_VERSION_TAG: outcome.record.fingerprint,
+        DATA_VERSION_TAG: outcome.record.version,
         DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
         CODE_VERSION_TAG: code_version,
         **{get_input_data_version_tag(name): version for name, version in inputs.items()},
+        **{get_input_event_pointer_tag(name): str(pointer) for name in inputs},
     }
     return dg.AssetMaterialization(
         asset_key=key, partition=partition, metadata=outcome_metadata(folder, outcome, seconds), tags=tags
     )
+
+
+def observe(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, versions: Mapping[str | None, str], about: str
+) -> list[str | None]:
+    """Record the data versions of an asset that other steps only look at, by partition, where they are new.
+
+    None as partition stands for an asset without partitions. Returns the partitions that changed.
+    """
+    known = _observed(context.instance, key, list(versions))
+    changed = [partition for partition, version in versions.items() if known.get(partition) != version]
+    for partition in changed:
+        tags = {DATA_VERSION_TAG: versions[partition], DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
+        context.log_event(
+            dg.AssetObservation(asset_key=key, partition=partition, metadata={"content": about}, tags=tags)
+        )
+    return changed
+
+
+def _observed(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str | None]
+) -> Mapping[str | None, str]:
+    if partitions == [None]:
+        (record,) = instance.fetch_observations(key, limit=1).records or (None,)
+        tags = record.asset_observation.tags if record and record.asset_observation else {}
+        return {None: tags.get(DATA_VERSION_TAG, "")}
+    # One query for all partitions: one for each would take seconds at a thousand tracks.
+    found = instance.event_log_storage.get_latest_tags_by_partition(
+        key, dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION_TAG], asset_partitions=[p for p in partitions if p]
+    )
+    return {partition: tags[DATA_VERSION_TAG] for partition, tags in found.items()}
+
+
+def latest_entry(instance: dg.DagsterInstance) -> int:
+    """The number of the newest entry of the history."""
+    return instance.event_log_storage.get_maximum_record_id() or 0
 
 
 def outcome_metadata(folder: Path, outcome: cache.Outcome, seconds: float) -> Metadata:

@@ -20,7 +20,7 @@ from assets.evaluation import (
 from assets.lanes import LANES
 from assets.recording import OWNERS, Metadata, folder_of, materialise, picture, upstream
 from assets.separators import CHECKPOINT, CHECKPOINT_FILE, CURVES_FILE
-from assets.training_set import LOOPBACK, MANIFEST, SPLITS
+from assets.training_set import DUPLICATES, LOOPBACK, MANIFEST, SPLITS
 from data.errors import InputError
 from data.manifest import MANIFEST_FILE
 from data.settings import Settings
@@ -50,7 +50,7 @@ def listening_test(
 ) -> dg.MaterializeResult[Any]:
     root = settings.root
     best = best_candidates(root)[:BALLOT_CANDIDATES]
-    inputs = {name: upstream(root, SCORES, name).fingerprint for name in best}
+    inputs = {name: upstream(root, SCORES, name).version for name in best}
 
     def work(folder: Path) -> dict[str, Any]:
         from models.listening import BallotTrack, write_ballot
@@ -113,7 +113,7 @@ def champion(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
     key=REPORT,
     group_name=GROUP,
     owners=OWNERS,
-    deps=[SCORES, ICA_BASELINE, LEADERBOARD, CHAMPION],
+    deps=[SCORES, ICA_BASELINE, LEADERBOARD, CHAMPION, MANIFEST],
     description="The page a person opens: waveforms, spectrograms and players of every reserved track, scores beside "
     "baseline, floor and ceiling, loss curves, settings, and the data it all came from.",
     kinds={"html"},
@@ -121,7 +121,7 @@ def champion(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
 )
 def report(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
     root = settings.root
-    inputs = {key.path[-1]: upstream(root, key).fingerprint for key in (LEADERBOARD, ICA_BASELINE, CHAMPION)}
+    inputs = {key.path[-1]: upstream(root, key).version for key in (LEADERBOARD, ICA_BASELINE, CHAMPION, MANIFEST)}
 
     def work(folder: Path) -> dict[str, Any]:
         from models.report import build_report
@@ -214,20 +214,24 @@ def _validation(measured: dict[str, Any]) -> dict[str, Any]:
 def _provenance(root: Path) -> dict[str, str]:
     """What the page's numbers came from: counts, licences, and the data version of every step."""
     manifest = read_table(folder_of(root, MANIFEST) / MANIFEST_FILE)
+    faulty = manifest.dropna(subset="errata")
     splits = upstream(root, SPLITS).measured
     content = {
         "tracks": ", ".join(f"{count} {name}" for name, count in manifest["dataset"].value_counts().items()),
         "hours of music": f"{manifest['duration_s'].sum() / 3600:.2f}",
         "split": ", ".join(f"{count} {name}" for name, count in splits.items()),
         "training pairs": ", ".join(f"{count} {kind}" for kind, count in upstream(root, LOOPBACK).measured.items()),
+        "known faults": "; ".join(f"{row.track_id} ({row.errata}; {row.errata_action})" for row in faulty.itertuples())
+        or "none of these tracks",
+        "flagged tracks": f"{sum(len(flags) > 0 for flags in manifest['flags'])} (see training_set/manifest)",
         "licences": "; ".join(sorted(manifest["licence"].unique())),
     }
     for lane in LANES:
         archive = dg.AssetKey([lane.dataset.name, "archive"])
         content[f"source of {lane.dataset.title}"] = str(upstream(root, archive).measured["source"])
         content[archive.to_user_string()] = upstream(root, archive).fingerprint
-    for key in (MANIFEST, SPLITS, LOOPBACK):
-        content[key.to_user_string()] = upstream(root, key).fingerprint
+    for key in (MANIFEST, DUPLICATES, SPLITS, LOOPBACK):
+        content[key.to_user_string()] = upstream(root, key).version
     for name in best_candidates(root):
         content[f"{CHECKPOINT.to_user_string()} [{name}]"] = upstream(root, CHECKPOINT, name).fingerprint
     return content

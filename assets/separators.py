@@ -48,7 +48,7 @@ def checkpoint(
     candidate = load_candidate(file)
     # Described in prose, a candidate is still the same candidate.
     parameters = candidate.model_dump(mode="json", exclude={"description"})
-    inputs = {"loopback": upstream(root, LOOPBACK).fingerprint}
+    inputs = {"loopback": upstream(root, LOOPBACK).version}
 
     def work(folder: Path) -> dict[str, Any]:
         manifest = read_table(folder_of(root, MANIFEST) / MANIFEST_FILE)

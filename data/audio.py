@@ -6,9 +6,12 @@ belong here.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
+import struct
 import subprocess
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from data.files import publish
 
 SAMPLE_RATE = 44100  # Hz, of everything after the `normalised` stage
 CHANNELS = 2
+BLOCK = SAMPLE_RATE  # frames that are in memory at a time where audio is streamed: one second
 
 _log = logging.getLogger(__name__)
 
@@ -55,18 +59,35 @@ def read(path: Path | str, start: int = 0, frames: int = -1) -> tuple[Audio, int
     """
     with _opened(path) as sound:
         wanted = sound.frames - start if frames < 0 else frames
-        try:
-            sound.seek(start)
-            samples = sound.read(wanted, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise InputError(
-                "audio file",
-                file=path,
-                expected=f"{wanted} frames from frame {start} on",
-                found=f"a file of {sound.frames} frames that cannot be decoded there ({error})",
-                remedy="replace the file by an undamaged copy",
-            ) from error
-        rate = sound.samplerate
+        sound.seek(start)
+        return _next(sound, path, wanted), sound.samplerate
+
+
+def blocks(path: Path | str, frames: int = BLOCK) -> Iterator[Audio]:
+    """The whole file in pieces of `frames` frames, the last one possibly shorter: memory does not grow with it.
+
+    Yields `(channels, frames)` float32. Raises InputError as `read` does.
+    """
+    with _opened(path) as sound:
+        left = sound.frames
+        while left:
+            piece = _next(sound, path, min(frames, left))
+            left -= piece.shape[1]
+            yield piece
+
+
+def _next(sound: soundfile.SoundFile, path: Path | str, wanted: int) -> Audio:
+    start = sound.tell()
+    try:
+        samples = sound.read(wanted, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise InputError(
+            "audio file",
+            file=path,
+            expected=f"{wanted} frames from frame {start} on",
+            found=f"a file of {sound.frames} frames that cannot be decoded there ({error})",
+            remedy="replace the file by an undamaged copy",
+        ) from error
     if len(samples) != wanted:
         raise InputError(
             "audio file",
@@ -75,7 +96,8 @@ def read(path: Path | str, start: int = 0, frames: int = -1) -> tuple[Audio, int
             found=f"{len(samples)} frames: the file is cut short",
             remedy="replace the file by an undamaged copy",
         )
-    bad = np.count_nonzero(~np.isfinite(samples))
+    # Integers are finite; the others have to be looked at.
+    bad = 0 if sound.subtype.startswith("PCM") else np.count_nonzero(~np.isfinite(samples))
     if bad:
         raise InputError(
             "audio file",
@@ -84,7 +106,7 @@ def read(path: Path | str, start: int = 0, frames: int = -1) -> tuple[Audio, int
             found=f"{bad} samples that are NaN or infinite",
             remedy="export the file again from its source",
         )
-    return np.ascontiguousarray(samples.T), rate
+    return np.ascontiguousarray(samples.T)
 
 
 def lossless_subtype(audio: Audio) -> str:
@@ -100,15 +122,45 @@ def lossless_subtype(audio: Audio) -> str:
 def write(path: Path | str, audio: Audio, sample_rate: int = SAMPLE_RATE, subtype: str | None = None) -> None:
     """Write `audio (channels, frames)` as wav, whole or not at all.
 
-    `subtype` is libsndfile's name of the sample format; None picks the smallest lossless one. Raises ValueError where
-    an integer format would clip: soundfile would do so silently.
+    `subtype` is libsndfile's name of the sample format; None picks the smallest lossless one. Raises `ClippingError`
+    where an integer format would clip.
     """
     chosen = subtype or lossless_subtype(audio)
-    peak = float(np.max(np.abs(audio), initial=0.0))
-    if chosen.startswith("PCM") and peak > 1.0:
-        raise ValueError(f"{path}: {chosen} would clip a peak of {peak:.3f}; use FLOAT or lower the level")
     with publish(Path(path)) as partial:
-        soundfile.write(partial, audio.T, sample_rate, subtype=chosen, format="WAV")
+        with Writer(partial, sample_rate, chosen, audio.shape[0]) as wav:
+            wav.write(audio)
+
+
+class Writer:
+    """A wav that grows block by block where it lies: inside a folder, or under a name, that is published later."""
+
+    def __init__(self, path: Path | str, sample_rate: int, subtype: str, channels: int = CHANNELS) -> None:
+        self._path, self._integers = path, subtype.startswith("PCM")
+        self._sound = soundfile.SoundFile(path, "w", sample_rate, channels, subtype, format="WAV")
+
+    def write(self, block: Audio) -> None:
+        """Append `block (channels, frames)`. Raises `ClippingError` where an integer format would clip it."""
+        if self._integers and (peak := float(np.max(np.abs(block), initial=0.0))) > 1.0:
+            raise ClippingError(f"{self._path}: {self._sound.subtype} would clip a peak of {peak:.3f}; use FLOAT")
+        self._sound.write(block.T)
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sound.close()
+
+
+class ClippingError(ValueError):
+    """An integer sample format cannot hold these samples; soundfile would clip them silently."""
+
+
+def widest_subtype(subtypes: Iterable[str]) -> str:
+    """The wav sample format that holds audio of all these formats, as far as float32 does."""
+    kinds = set(subtypes)
+    if kinds <= {"PCM_16", "PCM_S8", "PCM_U8"}:
+        return "PCM_16"
+    return "PCM_24" if kinds <= {"PCM_16", "PCM_S8", "PCM_U8", "PCM_24"} else "FLOAT"
 
 
 def decode_to(source: Path | str, path: Path) -> int:
@@ -139,6 +191,29 @@ def decode_to(source: Path | str, path: Path) -> int:
     return frames
 
 
+@dataclass(frozen=True)
+class Stream:
+    """An audio stream as its container describes it: frames it promises, sample rate in Hz, channels."""
+
+    frames: int
+    sample_rate: int
+    channels: int
+
+
+def audio_streams(path: Path) -> list[Stream] | None:
+    """The audio streams of any file that ffprobe can read, pictures and video left out; None where it cannot."""
+    entries = ["-show_entries", "stream=sample_rate,channels,duration"]
+    command = [require_program("ffprobe"), "-v", "error", "-select_streams", "a", "-print_format", "json", *entries]
+    done = subprocess.run([*command, str(path)], capture_output=True, check=False)
+    if done.returncode != 0:
+        return None
+    streams = []
+    for stream in json.loads(done.stdout)["streams"]:
+        rate = int(stream["sample_rate"])
+        streams.append(Stream(round(float(stream.get("duration", 0)) * rate), rate, int(stream["channels"])))
+    return streams
+
+
 def require_program(name: str) -> str:
     """The full path of a command-line program (`ffmpeg`, `ffprobe`). Raises InputError where it is not installed."""
     found = shutil.which(name)
@@ -155,6 +230,7 @@ def require_program(name: str) -> str:
 def _opened(path: Path | str) -> soundfile.SoundFile:
     if not Path(path).is_file():
         raise _missing(path)
+    _refuse_cut_wav(Path(path))
     try:
         return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
@@ -165,6 +241,30 @@ def _opened(path: Path | str) -> soundfile.SoundFile:
             found=f"{Path(path).stat().st_size} bytes that are not audio ({error.error_string})",
             remedy="replace the file by an undamaged copy",
         ) from error
+
+
+def _refuse_cut_wav(path: Path) -> None:
+    """Raise InputError for a wav that is shorter than its header says: libsndfile reads it without a word."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        kind, _, form = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+        if kind != b"RIFF" or form != b"WAVE":
+            return
+        while len(head := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", head)
+            if name != b"data":
+                file.seek(length + length % 2, 1)
+                continue
+            # Programs that write to a pipe cannot know the length and put all ones there.
+            if length != 0xFFFFFFFF and file.tell() + length > size:
+                raise InputError(
+                    "audio file",
+                    file=path,
+                    expected=f"{length} bytes of samples, as the header says",
+                    found=f"{size - file.tell()} bytes: the file is cut short",
+                    remedy="replace the file by an undamaged copy",
+                )
+            return
 
 
 def _missing(path: Path | str) -> InputError:

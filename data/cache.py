@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from data.errors import InputError
 from data.files import publish, publish_folder, sha256_of
 
 RECORD = "record.json"
+BY_CONTENT = "by content"  # asks for a data version made of what the files hold
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,15 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Record:
-    """What a folder holds: the fingerprint it was made under, its files by relative path, and what was measured."""
+    """What a folder holds: the fingerprint it was made under, its files by relative path, and what was measured.
+
+    `version` is the data version, which is what later steps depend on.
+    """
 
     fingerprint: str
     files: dict[str, Stamp]
     measured: dict[str, Any]
+    version: str
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def recall(folder: Path, wanted: str | None = None) -> Record | None:
             moved = True
     if moved:
         # Stamp the new times, so that the next look does not read every byte again.
-        record = Record(record.fingerprint, stamp_files(folder), record.measured)
+        record = replace(record, files=stamp_files(folder))
         _save(folder, record)
     return record
 
@@ -100,29 +105,48 @@ def require(folder: Path, name: str) -> Record:
     return record
 
 
-def make(folder: Path, wanted: str, work: Callable[[Path], dict[str, Any]]) -> Outcome:
+def make(
+    folder: Path,
+    wanted: str,
+    work: Callable[[Path], dict[str, Any]],
+    *,
+    version: str | None = None,
+    linked: Mapping[str, Stamp] | None = None,
+) -> Outcome:
     """Return the record of `folder` if it stands under the fingerprint `wanted`; else do the work.
 
     `work(partial)` fills an empty folder and returns what it measured (JSON values). The folder appears whole, with
-    its record, or not at all.
+    its record, or not at all. The data version is the fingerprint; with `version` it is that, or, where that is
+    `BY_CONTENT`, a checksum of the files: a step whose output came out the same then changes nothing after it.
+    `linked` holds stamps of files that `work` may link to, whose checksums need not be computed again.
     """
     record = recall(folder, wanted)
     if record is not None:
         return Outcome(record, cached=True)
     with publish_folder(folder) as partial:
         measured = work(partial)
-        record = Record(wanted, stamp_files(partial), measured)
+        stamps = stamp_files(partial, linked or {})
+        if version == BY_CONTENT:
+            contents = {name: stamp.sha256 for name, stamp in stamps.items()}
+            version = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+        record = Record(wanted, stamps, measured, version or wanted)
         _save(partial, record)
     return Outcome(record, cached=False)
 
 
-def stamp_files(folder: Path) -> dict[str, Stamp]:
-    """Stamps of all files below `folder`, by relative POSIX path, the record itself left out."""
+def stamp_files(folder: Path, known: Mapping[str, Stamp] | None = None) -> dict[str, Stamp]:
+    """Stamps of all files below `folder`, by relative POSIX path, the record itself left out.
+
+    Checksums of files that are those of `known`, by name, size and time, are taken from there.
+    """
     stamps = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != folder / RECORD:
-            status = path.stat()
-            stamps[path.relative_to(folder).as_posix()] = Stamp(status.st_size, status.st_mtime_ns, sha256_of(path))
+            name, status = path.relative_to(folder).as_posix(), path.stat()
+            same = (known or {}).get(name)
+            if same is None or (same.size, same.mtime_ns) != (status.st_size, status.st_mtime_ns):
+                same = Stamp(status.st_size, status.st_mtime_ns, sha256_of(path))
+            stamps[name] = same
     return stamps
 
 
@@ -130,7 +154,7 @@ def _load(folder: Path) -> Record | None:
     try:
         content = json.loads((folder / RECORD).read_text())
         stamps = {name: Stamp(**stamp) for name, stamp in content["files"].items()}
-        return Record(content["fingerprint"], stamps, content["measured"])
+        return Record(content["fingerprint"], stamps, content["measured"], content["version"])
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         # Absent, or not a record of ours: either way there is nothing to rely on.
         return None

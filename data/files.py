@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_PARTIAL = ".partial-"
+PARTIAL = ".partial-"
 
 
 @contextmanager
@@ -27,12 +27,12 @@ def publish(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{uuid.uuid4().hex}-{path.name}")
     try:
         yield partial
-        _flush(partial)
+        flush(partial)
         os.replace(partial, path)
-        _flush(path.parent)
+        flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -42,24 +42,24 @@ def publish_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside `folder`; when the block ends well, it takes the place of `folder` as a whole."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for stale in folder.parent.glob(f"{_PARTIAL}{folder.name}-*"):
+    for stale in folder.parent.glob(f"{PARTIAL}{folder.name}-*"):
         shutil.rmtree(stale, ignore_errors=True)
-    partial = folder.with_name(f"{_PARTIAL}{folder.name}-{uuid.uuid4().hex}")
+    partial = folder.with_name(f"{PARTIAL}{folder.name}-{uuid.uuid4().hex}")
     partial.mkdir()
     try:
         yield partial
         for path in sorted(partial.rglob("*")):
-            _flush(path)
-        _flush(partial)
+            flush(path)
+        flush(partial)
         if folder.exists():
             # A folder cannot be replaced in one step: between the two renames there is none, never half of one.
-            replaced = folder.with_name(f"{_PARTIAL}{folder.name}-{uuid.uuid4().hex}")
+            replaced = folder.with_name(f"{PARTIAL}{folder.name}-{uuid.uuid4().hex}")
             os.rename(folder, replaced)
             os.rename(partial, folder)
             shutil.rmtree(replaced)
         else:
             os.rename(partial, folder)
-        _flush(folder.parent)
+        flush(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -70,7 +70,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have the operating system write a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 PAIRS_FILE = "pairs.parquet"
 
 PAIRS = pa.schema(
@@ -22,6 +22,8 @@ PAIRS = pa.schema(
         pa.field("target", pa.string(), metadata={"doc": "vocals or silence"}),
         pa.field("mixture_path", pa.string(), metadata={"doc": "relative to the storage root"}),
         pa.field("vocals_path", pa.string(), metadata={"doc": "relative to the storage root"}),
+        pa.field("mixture_sha256", pa.string(), metadata={"doc": "checksum of the mixture"}),
+        pa.field("vocals_sha256", pa.string(), metadata={"doc": "checksum of the vocals"}),
         pa.field("frames", pa.int64(), metadata={"doc": "length in frames at 44.1 kHz"}),
     ]
 )

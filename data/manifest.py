@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from data import cache
-from data.sources import read_index
+from data.errata import Erratum
+from data.quality import judge
+from data.settings import Quality
+from data.sources import indexed_tracks
 from data.tracks import MIXTURE, VOCALS, normalised_folder, stems_folder
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 MANIFEST_FILE = "manifest.parquet"
 
 
@@ -35,19 +38,37 @@ MANIFEST = pa.schema(
         _column("duration_s", pa.float64(), "length in seconds"),
         _column("source_rate", pa.int64(), "sample rate before resampling, Hz"),
         _column("trimmed_frames", pa.int64(), "frames cut so that mixture and vocals have one length"),
+        _column("stems", pa.list_(pa.string()), "stems of the track as the dataset labels them"),
+        _column("vocal_kinds", pa.list_(pa.string()), "labels of the vocal stems; empty where the dataset has none"),
         _column("vocal_stems", pa.int64(), "number of stems summed into the vocals"),
+        _column("has_bleed", pa.bool_(), "whether stems hold sound of each other; null where nobody says"),
+        _column("labelled_instrumental", pa.bool_(), "as published, not reliable; null where nobody says"),
         _column("length_difference", pa.int64(), "stem length less mixture length before summing, frames, the largest"),
         _column("stem_sum_residual_db", pa.float64(), "mixture beyond the sum of its stems, dB; null if not measured"),
+        _column("tempo_bpm", pa.float64(), "estimated beats per minute, possibly an octave off; null without a pulse"),
         _column("mixture_peak", pa.float64(), "largest sample, 1.0 = full scale"),
         _column("mixture_rms_db", pa.float64(), "RMS, dBFS"),
         _column("mixture_lufs", pa.float64(), "integrated loudness (BS.1770), null for silence"),
+        _column("mixture_clipped", pa.int64(), "samples in runs of three or more at full scale, both channels"),
+        _column("mixture_dc_offset", pa.float64(), "largest mean of a channel, 1.0 = full scale"),
+        _column("mixture_side_db", pa.float64(), "half the difference of the channels, dBFS; -120 for mono"),
+        _column("mixture_balance_db", pa.float64(), "left channel less right channel, dB"),
+        _column("mixture_end_db", pa.float64(), "RMS of the last tenth of a second, dBFS"),
         _column("vocals_peak", pa.float64(), "largest sample, 1.0 = full scale"),
         _column("vocals_rms_db", pa.float64(), "RMS, dBFS; -120 for silence"),
         _column("vocals_lufs", pa.float64(), "integrated loudness (BS.1770), null for silence"),
+        _column("vocals_clipped", pa.int64(), "samples in runs of three or more at full scale, both channels"),
+        _column("vocals_dc_offset", pa.float64(), "largest mean of a channel, 1.0 = full scale"),
+        _column("vocal_gain_left", pa.float64(), "level of the vocals inside the mixture's left channel; null: silent"),
+        _column("vocal_gain_right", pa.float64(), "the same of the right channel"),
         _column("vocal_activity", pa.float64(), "share of seconds with vocals above -50 dBFS"),
         _column("vocal_level_db", pa.list_(pa.float32()), "RMS of the vocals in each second, dBFS"),
         _column("mixture_sha256", pa.string(), "checksum of the canonical mixture"),
         _column("vocals_sha256", pa.string(), "checksum of the canonical vocals"),
+        _column("raw_checksums", pa.list_(pa.string()), "SHA-256 and name of every raw file"),
+        _column("errata", pa.string(), "what is known to be wrong with the track, else null"),
+        _column("errata_action", pa.string(), "tag or exclude, null without errata"),
+        _column("flags", pa.list_(pa.string()), "quality rules that the track breaks"),
         _column("fingerprint", pa.string(), "data version of the normalised track"),
     ]
 )
@@ -57,20 +78,39 @@ def normalised_records(root: Path, datasets: Iterable[str]) -> dict[str, cache.R
     """Records of all tracks that are in an index and whose canonical audio is whole, by track id."""
     records = {}
     for dataset in datasets:
-        for slug in read_index(root, dataset)["slug"]:
-            record = cache.recall(normalised_folder(root, dataset, slug))
+        for track in indexed_tracks(root, dataset):
+            record = cache.recall(normalised_folder(root, dataset, track.slug))
             if record is not None:
-                records[f"{dataset}/{slug}"] = record
+                records[f"{dataset}/{track.slug}"] = record
     return records
 
 
-def build_manifest(root: Path, records: dict[str, cache.Record]) -> pd.DataFrame:
-    """The manifest (schema MANIFEST) of the tracks in `records`, sorted by track id."""
-    indices = {dataset: read_index(root, dataset).set_index("slug") for dataset in {_dataset(t) for t in records}}
+def prepared_version(root: Path, dataset: str) -> str:
+    """The data version of all canonical audio of a dataset together."""
+    versions = {track_id: record.version for track_id, record in normalised_records(root, [dataset]).items()}
+    return cache.fingerprint(code_version="1", parameters={}, inputs=versions)
+
+
+def sources_version(root: Path, datasets: Iterable[str]) -> str:
+    """A checksum of what the indices say of their tracks besides the audio: names, licences, official splits."""
+    words = {
+        f"{dataset}/{track.slug}": "|".join((track.title, track.artist, track.licence, track.genre, str(track.split)))
+        for dataset in datasets
+        for track in indexed_tracks(root, dataset)
+    }
+    return cache.fingerprint(code_version="1", parameters={}, inputs=words)
+
+
+def build_manifest(
+    root: Path, records: dict[str, cache.Record], errata: Mapping[str, Erratum], limits: Quality
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The manifest (schema MANIFEST) of the tracks in `records`, sorted by track id; and the quality table of it."""
+    datasets = sorted({track_id.split("/", 1)[0] for track_id in records})
+    index = {f"{dataset}/{track.slug}": track for dataset in datasets for track in indexed_tracks(root, dataset)}
     rows = []
     for track_id, record in sorted(records.items()):
         dataset, slug = track_id.split("/", 1)
-        source = indices[dataset].loc[slug]
+        source, erratum = index[track_id], errata.get(track_id)
         stems = cache.recall(stems_folder(root, dataset, slug))
         extracted = stems.measured if stems is not None else {}
         folder = normalised_folder(root, dataset, slug).relative_to(root)
@@ -78,26 +118,33 @@ def build_manifest(root: Path, records: dict[str, cache.Record]) -> pd.DataFrame
             {
                 "track_id": track_id,
                 "dataset": dataset,
-                "title": source["title"],
-                "artist": source["artist"],
-                "genre": source["genre"],
-                "licence": source["licence"],
-                "official_split": source["split"],
+                "title": source.title,
+                "artist": source.artist,
+                "genre": source.genre or extracted.get("genre", ""),
+                "licence": source.licence,
+                "official_split": source.split,
                 "mixture_path": str(folder / MIXTURE),
                 "vocals_path": str(folder / VOCALS),
-                "vocal_stems": extracted.get("vocal_stems"),
-                "length_difference": extracted.get("length_difference"),
-                "stem_sum_residual_db": extracted.get("stem_sum_residual_db"),
+                "stems": extracted.get("stems", []),
+                "vocal_kinds": extracted.get("vocal_kinds", []),
+                **{name: extracted.get(name) for name in _EXTRACTED},
                 **record.measured,
                 "mixture_sha256": record.files[MIXTURE].sha256,
                 "vocals_sha256": record.files[VOCALS].sha256,
+                "raw_checksums": [f"{file.sha256}  {Path(file.path).name}" for file in source.files],
+                "errata": erratum.problem if erratum else None,
+                "errata_action": erratum.action if erratum else None,
                 "fingerprint": record.fingerprint,
             }
         )
     frame = pd.DataFrame(rows, columns=MANIFEST.names)
-    # All-null columns come out as objects; the schema wants integers that may be missing.
-    return frame.astype(dict.fromkeys(("vocal_stems", "length_difference"), "Int64"))
+    # All-null columns come out as objects; the schema wants values of one kind that may be missing.
+    frame = frame.astype(dict.fromkeys(("vocal_stems", "length_difference"), "Int64"))
+    frame = frame.astype(dict.fromkeys(("has_bleed", "labelled_instrumental"), "boolean"))
+    findings = judge(frame, limits)
+    flags = findings.groupby("track_id")["rule"].apply(list).to_dict() if len(findings) else {}
+    frame["flags"] = [flags.get(track_id, []) for track_id in frame["track_id"]]
+    return frame, findings
 
 
-def _dataset(track_id: str) -> str:
-    return track_id.split("/", 1)[0]
+_EXTRACTED = ("vocal_stems", "has_bleed", "labelled_instrumental", "length_difference", "stem_sum_residual_db")

@@ -15,6 +15,7 @@ from data.errors import InputError
 
 MIXTURE = "mixture.wav"
 VOCALS = "vocals.wav"
+RECORDING = "recording.npy"  # by which a recording is known again under another name
 
 
 @dataclass(frozen=True)

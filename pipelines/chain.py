@@ -6,25 +6,26 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import dagster as dg
 
-from assets.lanes import LANES
-from assets.partitions import TRACKS
+from assets.lanes import LANES, Lane
+from data.preparation import is_prepared, track_jobs
 from data.settings import Settings
 from pipelines.definitions import build_definitions
 from pipelines.instance import PROCESS_TAG, end_killed_runs, prepare_home
-
-_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+from pipelines.ranges import partition_ranges, range_tags
 
 
 @dataclass
 class Tally:
-    """What the jobs did: outputs made, outputs found unchanged, and what failed."""
+    """What the jobs did: outputs made, outputs found unchanged, what failed, and checks that warn."""
 
     made: int = 0
     unchanged: int = 0
     failures: list[str] = field(default_factory=list)
+    warnings: int = 0
 
     def add(self, event: dg.DagsterEvent) -> None:
         """Count one event of a run."""
@@ -38,6 +39,9 @@ class Tally:
             self.failures.append(failure_reason(event))
         elif event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.asset_check_evaluation_data.passed:
             check = event.asset_check_evaluation_data
+            if check.severity == dg.AssetCheckSeverity.WARN:
+                self.warnings += 1
+                return
             problems = check.metadata.get("problems")
             about = f"check {check.check_name} of {check.asset_key.to_user_string()} failed"
             self.failures.append(f"{about}:\n{problems.value}" if problems else about)
@@ -55,7 +59,7 @@ class Chain:
         """Run a job, over one partition or a list of them, and count what it did; returns whether all went well."""
         tags = {PROCESS_TAG: str(os.getpid())}
         if partitions:
-            tags |= {_RANGE_START: partitions[0], _RANGE_END: partitions[-1]}
+            tags |= range_tags(partitions)
         result = self._repository.get_job(job).execute_in_process(
             instance=self.instance,
             partition_key=partition,
@@ -66,6 +70,15 @@ class Chain:
         for event in result.all_events:
             self.tally.add(event)
         return result.success
+
+    def prepare(self, lane: Lane, root: Path) -> None:
+        """Prepare the tracks of a lane that are not prepared yet; all others are only counted."""
+        jobs = track_jobs(root, lane.dataset)
+        wanted = {slug for slug, job in jobs.items() if not is_prepared(job)}
+        ranges = partition_ranges(self.instance.get_dynamic_partitions(lane.tracks), wanted)
+        self.tally.unchanged += 2 * (len(jobs) - sum(len(partitions) for partitions in ranges))
+        for partitions in ranges:
+            self.run(f"prepare_{lane.dataset.name}", partitions=partitions)
 
 
 def run_chain(settings: Settings, candidates: Sequence[str]) -> Tally:
@@ -83,9 +96,7 @@ def run_chain(settings: Settings, candidates: Sequence[str]) -> Tally:
         if not chain.run("ingest"):
             return chain.tally
         for lane in LANES:
-            tracks = instance.get_dynamic_partitions(TRACKS[lane.dataset.name].name or "")
-            if tracks:
-                chain.run(f"prepare_{lane.dataset.name}", partitions=tracks)
+            chain.prepare(lane, settings.root)
         if not chain.run("assemble"):
             return chain.tally
         for name in [name for name in candidates if chain.run("train", partition=name)]:

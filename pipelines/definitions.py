@@ -5,18 +5,22 @@ from __future__ import annotations
 import dagster as dg
 
 from assets import evaluation, lanes, reporting, separators, training_set
+from assets.recording import with_parameters
+from data.engine import ExecutorEngine
 from data.settings import Settings, load_settings
 from pipelines.console import step_lines
 from pipelines.jobs import JOBS
 from pipelines.schedules import SCHEDULES
+from pipelines.sensors import SENSORS
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """The whole code location with other settings: for tests and for programs."""
+    parameters = {key: chosen(settings) for key, chosen in training_set.PARAMETERS.items()}
     return dg.Definitions(
         assets=[
             *(asset for lane in lanes.LANES for asset in lane.assets),
-            *training_set.ASSETS,
+            *(with_parameters(asset, parameters) for asset in training_set.ASSETS),
             *separators.ASSETS,
             *evaluation.ASSETS,
             *reporting.ASSETS,
@@ -24,7 +28,12 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         asset_checks=[*(check for lane in lanes.LANES for check in lane.checks), *training_set.CHECKS],
         jobs=JOBS,
         schedules=SCHEDULES,
-        resources={"settings": settings, "process": dg.PipesSubprocessClient()},
+        sensors=SENSORS,
+        resources={
+            "settings": settings,
+            "engine": ExecutorEngine(settings.workers),
+            "process": dg.PipesSubprocessClient(),
+        },
         loggers={"console": step_lines},
         # Two cores and one GPU: steps of a run follow each other, parallel work happens inside them.
         executor=dg.in_process_executor,

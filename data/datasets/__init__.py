@@ -9,7 +9,16 @@ from __future__ import annotations
 from data.datasets.base import Dataset
 from data.datasets.medleydb import MedleyDB
 from data.datasets.musdb18 import Musdb18
+from data.datasets.own import Own
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (Musdb18(), MedleyDB())}
+# Of a recording that several datasets hold, the copy in the first of them is used.
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        Musdb18(),
+        MedleyDB(),
+        Own(),
+    )
+}
 
 __all__ = ["DATASETS", "Dataset"]

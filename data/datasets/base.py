@@ -12,8 +12,10 @@ from typing import Any
 import pandas as pd
 
 from data import cache
-from data.download import extract_archive
+from data.archives import extract_archive
+from data.download import RemoteFile, download
 from data.errors import InputError
+from data.files import sha256_of
 from data.settings import Settings
 from data.tracks import SourceTrack
 
@@ -32,9 +34,9 @@ class Dataset(ABC):
     has_metadata: bool = False
     """Whether labels come in files of their own, and `read_metadata` reads them."""
 
-    @abstractmethod
     def setting(self, settings: Settings) -> str:
         """The value of this dataset's own setting: `off`, `demo`, ..., or a path."""
+        return settings.source(self.name)
 
     @abstractmethod
     def obtain(self, settings: Settings, log: Log) -> Path:
@@ -100,3 +102,38 @@ def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) ->
         found="a file that is no archive" if path.is_file() else "nothing at this path",
         remedy=f"correct ISOLATION_{dataset.upper()}, or set it to 'off'",
     )
+
+
+def fetched(settings: Settings, dataset: str, file: RemoteFile, log: Log) -> Path:
+    """The folder with the unpacked content of an archive that is downloaded first, unless that was done before.
+
+    A verified archive is kept until it is unpacked, so that a run that was killed goes on where it was. Raises
+    InputError where the download fails or what came is no archive.
+    """
+    downloads = settings.root / dataset / "downloads"
+    folder = downloads / file.name.partition(".")[0]
+    archive = downloads / file.name
+    wanted = cache.fingerprint(
+        code_version="1", parameters={"url": file.url.split("?")[0], "checksum": list(file.checksum or [])}, inputs={}
+    )
+
+    def work(partial: Path) -> dict[str, Any]:
+        if not archive.is_file():
+            token = settings.download_token.get_secret_value() if settings.download_token else None
+            download(file.url, archive, checksum=file.checksum, size=file.size, token=token, log=log)
+        if not (zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive)):
+            size = archive.stat().st_size
+            archive.unlink()
+            raise InputError(
+                f"download of {file.name}",
+                expected="a zip or tar archive",
+                found=f"{size} bytes of something else from {file.url.split('?')[0]}",
+                remedy="check the address",
+            )
+        log(f"unpacking {file.name}")
+        extract_archive(archive, partial)
+        return {"url": file.url.split("?")[0], "sha256": sha256_of(archive)}
+
+    cache.make(folder, wanted, work)
+    archive.unlink(missing_ok=True)
+    return folder

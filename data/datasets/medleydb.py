@@ -5,6 +5,7 @@ Reading the labels is `data.medleydb_metadata`'s; here the archive is searched, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,22 @@ import numpy as np
 import pandas as pd
 
 from data import audio, cache, medleydb_metadata
-from data.datasets.base import Dataset, Log, folder_or_archive, raw_folder
-from data.download import download, extract_archive
+from data.datasets.base import Dataset, Log, fetched, folder_or_archive, raw_folder
+from data.download import RemoteFile, remote_files
 from data.errors import InputError
+from data.residual import StemSum
 from data.settings import Settings
 from data.tracks import MIXTURE, VOCALS, SourceTrack, refuse_duplicates, track_slug
 
 _MIX_SUFFIX = "_MIX.wav"
 _LICENCE = "CC BY-NC-SA 4.0"
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+_RECORDS = {
+    "download": ("1649325", "1715175"),
+    "download-v1": ("1649325",),
+    "download-v2": ("1715175",),
+}
+_NOTHING: audio.Audio = np.zeros((audio.CHANNELS, 0), np.float32)  # what a stem gives after its end
 
 
 class MedleyDB(Dataset):
@@ -28,23 +37,40 @@ class MedleyDB(Dataset):
     name = "medleydb"
     title = "MedleyDB"
     description = "MedleyDB: MIX as mixture, all vocal stems summed as vocals, RAW ignored"
-    code_version = "1"
+    code_version = "2"
     has_metadata = True
-
-    def setting(self, settings: Settings) -> str:
-        return settings.medleydb
 
     def obtain(self, settings: Settings, log: Log) -> Path:
         if settings.medleydb == "demo":
             return _demo(settings, log) / "audio"
-        if settings.medleydb in ("download", "sample"):
+        if settings.medleydb in _RECORDS:
+            return self._download(settings, log)
+        return folder_or_archive(settings, self.name, settings.medleydb, log)
+
+    def _download(self, settings: Settings, log: Log) -> Path:
+        """The folder with what the wanted records hold, each archive unpacked into a folder of its own."""
+        if settings.download_token is None:
             raise InputError(
                 "setting ISOLATION_MEDLEYDB",
-                expected="demo, off, or the path of a folder or archive",
-                found=f"{settings.medleydb}: MedleyDB is given out on request only",
-                remedy="request access on Zenodo (records 1649325 and 1715175), download, and set the path",
+                expected="a bearer token in ISOLATION_DOWNLOAD_TOKEN: MedleyDB is given out on request only",
+                found="no token",
+                remedy="request access on Zenodo (records 1649325 and 1715175), make a personal access token there, "
+                "and set it; or download by hand and set the path",
             )
-        return folder_or_archive(settings, self.name, settings.medleydb, log)
+        token = settings.download_token.get_secret_value()
+        folders = []
+        for record in _RECORDS[settings.medleydb]:
+            for file in remote_files(f"{settings.records_url}/{record}", token):
+                if file.name.endswith(_ARCHIVES):
+                    folders.append(fetched(settings, self.name, file, log))
+        if not folders:
+            raise InputError(
+                "download of MedleyDB",
+                expected=f"archives ({', '.join(_ARCHIVES)}) in its records",
+                found="none",
+                remedy="download by hand and set ISOLATION_MEDLEYDB to the path",
+            )
+        return folders[0] if len(folders) == 1 else folders[0].parent
 
     def discover(self, folder: Path) -> list[SourceTrack]:
         tracks = []
@@ -88,38 +114,28 @@ class MedleyDB(Dataset):
                 found="none that could be read (see the medleydb/metadata asset)",
                 remedy="add or mend it in the folder ISOLATION_MEDLEYDB_METADATA, then materialise medleydb/metadata",
             )
-        mix_file = track.files[0]
-        stems_dir = mix_file.parent / f"{name}_STEMS"
-        mixture, rate = audio.read(mix_file)
-        mixture = _stereo(mixture, mix_file)
-        vocals = np.zeros_like(mixture)
-        everything = np.zeros_like(mixture)
-        difference = 0
-        for stem in metadata.dropna(subset="stem").itertuples():
-            path = stems_dir / str(stem.stem_file)
-            samples, stem_rate = audio.read(path)
-            if stem_rate != rate:
-                raise InputError(
-                    f"stem {stem.stem}",
-                    file=path,
-                    expected=f"{rate} Hz, as in {mix_file.name}",
-                    found=f"{stem_rate} Hz",
-                    remedy="replace the stem by one in the mixture's rate",
-                )
-            samples = _stereo(samples, path)
-            difference = max(difference, samples.shape[1] - mixture.shape[1], key=abs)
-            overlap = min(samples.shape[1], mixture.shape[1])
-            everything[:, :overlap] += samples[:, :overlap]
-            if stem.vocal:
-                vocals[:, :overlap] += samples[:, :overlap]
-        audio.write(folder / MIXTURE, mixture, rate)
-        audio.write(folder / VOCALS, vocals, rate)
+        labelled = list(metadata.dropna(subset="stem").itertuples())
+        mix = track.files[0]
+        mixture = audio.info(mix)
+        stems = [_Stem(mix.parent / f"{name}_STEMS" / str(row.stem_file), bool(row.vocal), mixture) for row in labelled]
+        voices = [stem.subtype for stem in stems if stem.vocal] or [mixture.subtype]
+        try:
+            residual = _write(mix, stems, folder, mixture, audio.widest_subtype(voices))
+        except audio.ClippingError:
+            # Together the voices are louder than integers can say.
+            residual = _write(mix, stems, folder, mixture, "FLOAT")
+        differences = [stem.frames - mixture.frames for stem in stems]
         return {
-            "frames": mixture.shape[1],
-            "sample_rate": rate,
-            "vocal_stems": int(metadata["vocal"].fillna(False).astype(bool).sum()),
-            "length_difference": int(difference),
-            "stem_sum_residual_db": stem_sum_residual(mixture, everything),
+            "frames": mixture.frames,
+            "sample_rate": mixture.sample_rate,
+            "genre": str(metadata["genre"].iloc[0]),
+            "stems": sorted({row.instrument for row in labelled}),
+            "vocal_stems": sum(stem.vocal for stem in stems),
+            "vocal_kinds": sorted({row.instrument for row in labelled if row.vocal}),
+            "has_bleed": bool(metadata["has_bleed"].iloc[0]),
+            "labelled_instrumental": bool(metadata["instrumental"].iloc[0]),
+            "length_difference": max(differences, key=abs, default=0),
+            "stem_sum_residual_db": residual.decibels(),
         }
 
     def read_metadata(self, settings: Settings, log: Log) -> tuple[pd.DataFrame, list[InputError]]:
@@ -130,46 +146,61 @@ class MedleyDB(Dataset):
             return _demo(settings, log) / "metadata"
         if settings.medleydb_metadata is not None:
             return settings.medleydb_metadata.expanduser().absolute()
-        folder = settings.root / self.name / "metadata_files"
-        url = settings.medleydb_metadata_url
-        wanted = cache.fingerprint(code_version="1", parameters={"url": url}, inputs={})
-
-        def fetch(partial: Path) -> dict[str, Any]:
-            log(f"fetching the metadata from {url}")
-            archive = download(url, partial / "medleydb.zip", log=log)
-            extract_archive(archive, partial)
-            archive.unlink()
-            return {"url": url}
-
-        cache.make(folder, wanted, fetch)
-        return folder
+        repository = RemoteFile("medleydb-metadata.zip", settings.medleydb_metadata_url, None, None)
+        return fetched(settings, self.name, repository, log)
 
 
-def stem_sum_residual(mixture: audio.Audio, stems: audio.Audio) -> float | None:
-    """What a mixture holds beyond the sum of its stems at the best single gain, in dB of the mixture's energy.
+class _Stem:
+    """A stem's file, refused where its rate is not the mixture's."""
 
-    `mixture`, `stems`: (channels, frames). None where either is silent. Mastering keeps it far from minus infinity.
+    def __init__(self, path: Path, vocal: bool, mixture: audio.AudioInfo) -> None:
+        found = audio.info(path)
+        if found.sample_rate != mixture.sample_rate:
+            raise InputError(
+                f"stem {path.name}",
+                file=path,
+                expected=f"{mixture.sample_rate} Hz, as in the mixture",
+                found=f"{found.sample_rate} Hz",
+                remedy="replace the stem by one in the mixture's rate",
+            )
+        self.path, self.vocal, self.frames, self.subtype = path, vocal, found.frames, found.subtype
+
+
+def _write(mix: Path, stems: list[_Stem], folder: Path, form: audio.AudioInfo, subtype: str) -> StemSum:
+    """Write the mixture and, as long as it, the sum of the vocal stems; all in one pass, a second at a time.
+
+    Returns the comparison of the mixture with the sum of all stems.
     """
-    x, s = mixture.astype(np.float64).ravel(), stems.astype(np.float64).ravel()
-    energy = float(x @ x)
-    if energy == 0.0 or not s.any():
-        return None
-    residual = x - (float(x @ s) / float(s @ s)) * s
-    return round(10.0 * float(np.log10(max(float(residual @ residual) / energy, 1e-12))), 2)
+    residual = StemSum()
+    streams = [(_stereo_blocks(stem.path), stem.vocal) for stem in stems]
+    with (
+        audio.Writer(folder / MIXTURE, form.sample_rate, audio.widest_subtype([form.subtype])) as mixture_wav,
+        audio.Writer(folder / VOCALS, form.sample_rate, subtype) as vocals_wav,
+    ):
+        for mixture in _stereo_blocks(mix):
+            parts = [(next(stream, _NOTHING), vocal) for stream, vocal in streams]
+            residual.feed(mixture, [part for part, _ in parts])
+            vocals = np.zeros_like(mixture)
+            for part, vocal in parts:
+                if vocal:
+                    overlap = min(part.shape[1], mixture.shape[1])
+                    vocals[:, :overlap] += part[:, :overlap]
+            mixture_wav.write(mixture)
+            vocals_wav.write(vocals)
+    return residual
 
 
-def _stereo(samples: audio.Audio, path: Path) -> audio.Audio:
-    if samples.shape[0] == 1:
-        return np.repeat(samples, 2, axis=0)
-    if samples.shape[0] != 2:
-        raise InputError(
-            "audio file",
-            file=path,
-            expected="one or two channels",
-            found=f"{samples.shape[0]} channels",
-            remedy="mix it down to stereo",
-        )
-    return samples
+def _stereo_blocks(path: Path) -> Iterator[audio.Audio]:
+    for piece in audio.blocks(path):
+        if piece.shape[0] > audio.CHANNELS:
+            raise InputError(
+                "audio file",
+                file=path,
+                expected="one or two channels",
+                found=f"{piece.shape[0]} channels",
+                remedy="mix it down to stereo",
+            )
+        yield np.repeat(piece, audio.CHANNELS // piece.shape[0], axis=0)
 
 
 def _demo(settings: Settings, log: Log) -> Path:

@@ -58,9 +58,10 @@ def test_a_file_that_ends_before_its_header_says_is_refused(tmp_path: Path) -> N
     whole = (tmp_path / "a.wav").read_bytes()
     (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError) as caught:
-        audio.read(tmp_path / "cut.wav", frames=44100)
+        audio.read(tmp_path / "cut.wav")
     assert "cut.wav" in str(caught.value)
-    assert "44100 frames" in caught.value.expected
+    assert "as the header says" in caught.value.expected
+    assert "cut short" in caught.value.found
 
 
 def test_a_file_that_is_not_audio_is_named(tmp_path: Path) -> None:

@@ -1,70 +1,67 @@
 from __future__ import annotations
 
+import email.utils
 import hashlib
 import io
-import tarfile
-import threading
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+import traceback
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from loopback_server import Answer, LoopbackServer, loopback_server
 from pydantic import SecretStr
-from small_datasets import metadata_of, write_hq_dataset
+from small_datasets import metadata_of, write_hq_dataset, write_medleydb_track
 
 from data.datasets.medleydb import MedleyDB
 from data.datasets.musdb18 import Musdb18
-from data.download import download, extract_archive
+from data.download import RemoteFile, download, remote_files
 from data.errors import InputError
 from data.settings import Settings
 
 CONTENT = bytes(range(256)) * 5000
-
-
-class Server:
-    """An HTTP server on 127.0.0.1 whose paths say what goes wrong."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {"good": CONTENT, "cut": CONTENT}
-        self.tokens: list[str | None] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                name = self.path.strip("/")
-                outer.tokens.append(self.headers.get("Authorization"))
-                if name not in outer.files:
-                    self.send_error(int(name) if name.isdigit() else 404)
-                    return
-                body = outer.files[name]
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body[: len(body) // 2] if name == "cut" else body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/{name}"
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+OTHER = CONTENT[::-1]
+SHA256 = ("sha256", hashlib.sha256(CONTENT).hexdigest())
+HALF = len(CONTENT) // 2
+PARTIAL, NOTE = ".partial-download-a.bin", ".partial-download-a.bin.json"
+SECRET = "s3cr3t-t0k3n"
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.stop()
+def server() -> Iterator[LoopbackServer]:
+    with loopback_server() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between attempts, in seconds; nothing sleeps."""
+    pauses: list[float] = []
+    monkeypatch.setattr("data.download._sleep", pauses.append)
+    return pauses
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def leave_half(server: LoopbackServer, folder: Path, etag: str = '"first"', name: str = "file") -> str:
+    """What an interrupted call leaves: half of CONTENT beside its note. Returns the address."""
+    url = server.put(name, Answer(CONTENT, etag=etag, cut=HALF), Answer(status=404))
+    with pytest.raises(InputError, match="HTTP 404"):
+        download(url, folder / "a.bin")
+    assert names(folder) == [PARTIAL, NOTE]
+    assert (folder / PARTIAL).read_bytes() == CONTENT[:HALF]
+    server.requests.clear()
+    return url
 
 
 def zipped(folder: Path) -> bytes:
@@ -75,104 +72,556 @@ def zipped(folder: Path) -> bytes:
     return packed.getvalue()
 
 
-def test_a_download_is_whole_and_verified(server: Server, tmp_path: Path) -> None:
+# Whole and verified, or not at all
+
+
+def test_a_download_is_whole_and_verified(server: LoopbackServer, tmp_path: Path) -> None:
     said: list[str] = []
-    checksum = ("sha256", hashlib.sha256(CONTENT).hexdigest())
-    path = download(server.url("good"), tmp_path / "a.bin", checksum=checksum, token="secret", log=said.append)
+    url = server.put("good", CONTENT)
+    path = download(url, tmp_path / "a.bin", checksum=SHA256, size=len(CONTENT), token=SECRET, log=said.append)
     assert path.read_bytes() == CONTENT
-    assert server.tokens == ["Bearer secret"]
-    assert any("100 %" in line for line in said)
-    assert not any("secret" in line for line in said)
+    assert names(tmp_path) == ["a.bin"]
+    assert server.tokens == [f"Bearer {SECRET}"]
+    assert server.requests[0].headers["Accept-Encoding"] == "identity"
+    assert "Range" not in server.requests[0].headers
+    percentages = [line for line in said if " % of " in line]
+    assert percentages[-1] == "downloading a.bin: 100 % of 1.3 MB"
+    assert len(percentages) <= 10
+
+
+@pytest.mark.parametrize("body", [b"", CONTENT])
+def test_a_server_need_not_say_the_size(server: LoopbackServer, tmp_path: Path, body: bytes) -> None:
+    url = server.put("file", Answer(body, sized=False, etag=None))
+    assert download(url, tmp_path / "a.bin").read_bytes() == body
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_terminal_gets_a_bar_and_no_lines(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    said: list[str] = []
+    download(server.put("file", CONTENT), tmp_path / "a.bin", log=said.append)
+    assert "downloading a.bin" in terminal.getvalue()
+    assert said == []
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 410, 418])
+def test_a_refusal_is_an_error_at_once(server: LoopbackServer, tmp_path: Path, pauses: list[float], code: int) -> None:
+    with pytest.raises(InputError) as caught:
+        download(server.url(str(code)), tmp_path / "a.bin", token=SECRET)
+    assert caught.value.found.startswith(f"HTTP {code}")
+    assert ("ISOLATION_DOWNLOAD_TOKEN" in caught.value.remedy) == (code in (401, 403))
+    assert ("access" in caught.value.remedy) == (code in (401, 403))
+    assert (len(server.requests), pauses) == (1, [])
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("code", [408, 429, 500, 503])
+def test_a_failure_that_lasts_is_an_error_after_six_attempts(
+    server: LoopbackServer, tmp_path: Path, pauses: list[float], code: int
+) -> None:
+    with pytest.raises(InputError, match=f"HTTP {code} .*6 times in a row"):
+        download(server.url(str(code)), tmp_path / "a.bin")
+    assert len(server.requests) == 6
+    for pause, longest in zip(pauses, (1, 2, 4, 8, 16), strict=True):
+        assert longest / 2 <= pause <= longest
+    assert names(tmp_path) == []
+
+
+def test_failures_that_pass_are_outlived(server: LoopbackServer, tmp_path: Path) -> None:
+    said: list[str] = []
+    url = server.put("file", Answer(status=500), Answer(status=502), Answer(CONTENT))
+    assert download(url, tmp_path / "a.bin", checksum=SHA256, log=said.append).read_bytes() == CONTENT
+    assert [request.status for request in server.requests] == [500, 502, 200]
+    assert sum("trying again" in line for line in said) == 2
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
-    [("cut", "no usable answer"), ("403", "HTTP 403"), ("404", "HTTP 404"), ("429", "HTTP 429"), ("500", "HTTP 500")],
+    ("value", "shortest", "longest"),
+    [
+        ("7", 7, 7),
+        ("86400", 300, 300),
+        (email.utils.formatdate(time.time() + 100_000, usegmt=True), 300, 300),
+        (email.utils.formatdate(time.time() - 100_000, usegmt=True), 0.5, 1),
+        ("soon", 0.5, 1),
+    ],
 )
-def test_a_download_that_fails_leaves_nothing(server: Server, tmp_path: Path, name: str, found: str) -> None:
-    with pytest.raises(InputError) as caught:
-        download(server.url(name), tmp_path / "a.bin")
-    assert found in caught.value.found
-    assert list(tmp_path.iterdir()) == []
+def test_a_server_is_given_the_time_it_asks_for(
+    server: LoopbackServer, tmp_path: Path, pauses: list[float], value: str, shortest: float, longest: float
+) -> None:
+    url = server.put("file", Answer(status=429, headers={"Retry-After": value}), Answer(CONTENT))
+    download(url, tmp_path / "a.bin", checksum=SHA256)
+    assert len(pauses) == 1
+    assert shortest <= pauses[0] <= longest
 
 
-def test_wrong_bytes_are_refused(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="md5 0000"):
-        download(server.url("good"), tmp_path / "a.bin", checksum=("md5", "0000"))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_server_that_is_not_there_is_named(tmp_path: Path, server: Server) -> None:
-    url = server.url("good")
+def test_a_server_that_is_not_there_is_named(server: LoopbackServer, tmp_path: Path, pauses: list[float]) -> None:
+    url = server.url("file")
     server._server.server_close()
     with pytest.raises(InputError, match="no usable answer") as caught:
         download(url, tmp_path / "a.bin")
     assert url in caught.value.what
+    assert len(pauses) == 5
 
 
-def test_musdb18_is_downloaded_unpacked_and_read(server: Server, tmp_path: Path, quiet: Callable[[str], None]) -> None:
-    server.files["musdb.zip"] = zipped(write_hq_dataset(tmp_path / "source", train=2, test=1, seconds=0.5))
+@pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/file", "http://"])
+def test_an_address_that_is_none_is_refused_at_once(tmp_path: Path, pauses: list[float], url: str) -> None:
+    with pytest.raises(InputError, match="no usable answer"):
+        download(url, tmp_path / "a.bin")
+    assert pauses == []
+
+
+def test_wrong_bytes_are_refused(server: LoopbackServer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="md5 0000") as caught:
+        download(server.put("file", CONTENT), tmp_path / "a.bin", checksum=("md5", "0000"))
+    assert hashlib.md5(CONTENT).hexdigest() in caught.value.found
+    assert len(server.requests) == 1
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_another_size_is_refused(server: LoopbackServer, tmp_path: Path, sized: bool, difference: int) -> None:
+    url = server.put("file", Answer(CONTENT, sized=sized))
+    with pytest.raises(InputError, match=f"{len(CONTENT) + difference} bytes"):
+        download(url, tmp_path / "a.bin", size=len(CONTENT) + difference)
+    assert names(tmp_path) == []
+
+
+# Going on where it broke off
+
+
+def test_a_flaky_line_finishes_however_often_it_breaks(
+    server: LoopbackServer, tmp_path: Path, pauses: list[float]
+) -> None:
+    said: list[str] = []
+    url = server.put("file", *[Answer(CONTENT, cut=100_000)] * 12, Answer(CONTENT))
+    path = download(url, tmp_path / "a.bin", checksum=SHA256, size=len(CONTENT), log=said.append)
+    assert path.read_bytes() == CONTENT
+    assert names(tmp_path) == ["a.bin"]
+    assert [request.headers.get("Range") for request in server.requests] == [
+        None,
+        *(f"bytes={count * 100_000}-" for count in range(1, 13)),
+    ]
+    assert sum(request.sent for request in server.requests) == len(CONTENT)
+    assert max(pauses) <= 1  # whatever moves on starts counting anew
+    assert "a.bin: resuming at 1.2 MB of 1.3 MB" in said
+    percentages = [line for line in said if " % of " in line]
+    assert len(percentages) == len(set(percentages)) <= 10
+
+
+def test_what_was_interrupted_is_continued_by_the_next_call(server: LoopbackServer, tmp_path: Path) -> None:
+    leave_half(server, tmp_path)
+    said: list[str] = []
+    url = server.put("file", CONTENT)
+    assert download(url, tmp_path / "a.bin", checksum=SHA256, log=said.append).read_bytes() == CONTENT
+    (request,) = server.requests
+    assert (request.headers["Range"], request.headers["If-Range"]) == (f"bytes={HALF}-", '"first"')
+    assert (request.status, request.sent) == (206, len(CONTENT) - HALF)
+    assert "a.bin: resuming at 640000 bytes of 1.3 MB" in said
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_what_a_killed_process_left_is_continued(server: LoopbackServer, tmp_path: Path) -> None:
+    url = server.put("file", Answer(CONTENT, stall=HALF), Answer(CONTENT))
+    code = "import sys, pathlib; from data.download import download; download(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    root = Path(__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", code, url, str(tmp_path / "a.bin")], cwd=root) as process:
+        while process.poll() is None:
+            if (tmp_path / PARTIAL).exists() and (tmp_path / PARTIAL).stat().st_size == HALF:
+                with pytest.raises(InputError, match="another process"):
+                    download(url, tmp_path / "a.bin")
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert names(tmp_path) == [PARTIAL, NOTE]
+    assert download(url, tmp_path / "a.bin", checksum=SHA256).read_bytes() == CONTENT
+    assert [request.headers.get("Range") for request in server.requests] == [None, f"bytes={HALF}-"]
+    assert server.requests[1].sent == len(CONTENT) - HALF
+
+
+def test_a_modification_time_will_do_where_there_is_no_strong_tag(server: LoopbackServer, tmp_path: Path) -> None:
+    answer = {"etag": 'W/"weak"', "modified": "Mon, 05 Jan 2026 10:00:00 GMT"}
+    url = server.put("file", Answer(CONTENT, cut=HALF, **answer), Answer(CONTENT, **answer))  # type: ignore[arg-type]
+    assert download(url, tmp_path / "a.bin", checksum=SHA256).read_bytes() == CONTENT
+    assert server.requests[1].headers["If-Range"] == answer["modified"]
+    assert server.requests[1].status == 206
+
+
+def test_what_cannot_be_told_apart_is_not_continued(server: LoopbackServer, tmp_path: Path) -> None:
+    weak = Answer(CONTENT, etag='W/"weak"')
+    url = server.put("file", Answer(CONTENT, etag='W/"weak"', cut=HALF), weak)
+    assert download(url, tmp_path / "a.bin").read_bytes() == CONTENT
+    assert [request.headers.get("Range") for request in server.requests] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [Answer(CONTENT, ranges=False)],
+        [Answer(CONTENT, content_range="bytes 0-9/1280000"), Answer(CONTENT)],
+        [Answer(CONTENT, content_range=f"bytes {HALF + 1}-1279999/1280000"), Answer(CONTENT)],
+        [Answer(CONTENT, content_range=f"bytes {HALF}-1279999/1280001"), Answer(CONTENT)],
+        [Answer(CONTENT, content_range="nonsense"), Answer(CONTENT)],
+        [Answer(CONTENT, status=416), Answer(CONTENT)],
+    ],
+    ids=["whole file", "start", "offset", "total", "unreadable", "416"],
+)
+def test_a_server_that_cannot_go_on_sends_all_of_it(
+    server: LoopbackServer, tmp_path: Path, answers: list[Answer]
+) -> None:
+    leave_half(server, tmp_path)
+    url = server.put("file", *answers)
+    assert download(url, tmp_path / "a.bin").read_bytes() == CONTENT
+    assert server.requests[0].headers["Range"] == f"bytes={HALF}-"
+    assert names(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("if_range", [True, False])
+def test_a_file_that_changed_in_between_is_fetched_from_zero(
+    server: LoopbackServer, tmp_path: Path, if_range: bool
+) -> None:
+    changed = Answer(OTHER, etag='"second"', if_range=if_range)
+    url = server.put("file", Answer(CONTENT, cut=HALF), changed)
+    assert download(url, tmp_path / "a.bin").read_bytes() == OTHER
+    assert server.requests[1].headers["If-Range"] == '"first"'
+
+
+def test_bytes_of_another_address_are_not_continued(server: LoopbackServer, tmp_path: Path) -> None:
+    leave_half(server, tmp_path, name="other")
+    assert download(server.put("file", CONTENT), tmp_path / "a.bin").read_bytes() == CONTENT
+    assert "Range" not in server.requests[0].headers
+
+
+@pytest.mark.parametrize("note", [None, "", "[]", "{", '{"url": 1}'])
+def test_bytes_without_a_note_are_not_continued(server: LoopbackServer, tmp_path: Path, note: str | None) -> None:
+    url = leave_half(server, tmp_path)
+    server.put("file", CONTENT)
+    (tmp_path / NOTE).unlink() if note is None else (tmp_path / NOTE).write_text(note)
+    assert download(url, tmp_path / "a.bin").read_bytes() == CONTENT
+    assert "Range" not in server.requests[0].headers
+
+
+def test_bytes_of_a_file_of_another_size_are_not_continued(server: LoopbackServer, tmp_path: Path) -> None:
+    leave_half(server, tmp_path)
+    longer = CONTENT + b"more"
+    url = server.put("file", longer)
+    assert download(url, tmp_path / "a.bin", size=len(longer)).read_bytes() == longer
+    assert "Range" not in server.requests[0].headers
+
+
+def test_a_page_instead_of_the_file_does_not_cost_what_has_arrived(server: LoopbackServer, tmp_path: Path) -> None:
+    leave_half(server, tmp_path)
+    url = server.put("file", Answer(b"<html>please log in</html>", etag=None))
+    with pytest.raises(InputError, match="the server says"):
+        download(url, tmp_path / "a.bin", size=len(CONTENT))
+    assert (tmp_path / PARTIAL).read_bytes() == CONTENT[:HALF]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_file_that_had_arrived_whole_is_verified(server: LoopbackServer, tmp_path: Path, damaged: bool) -> None:
+    url = leave_half(server, tmp_path)
+    (tmp_path / PARTIAL).write_bytes(OTHER if damaged else CONTENT)
+    server.put("file", CONTENT)
+    assert download(url, tmp_path / "a.bin", checksum=SHA256).read_bytes() == CONTENT
+    assert [request.status for request in server.requests] == ([416, 200] if damaged else [416])
+
+
+def test_more_bytes_than_there_should_be_are_thrown_away(server: LoopbackServer, tmp_path: Path) -> None:
+    url = leave_half(server, tmp_path)
+    (tmp_path / PARTIAL).write_bytes(CONTENT + b"more")
+    server.put("file", CONTENT)
+    assert download(url, tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+def test_wrong_bytes_of_two_connections_are_fetched_once_more(server: LoopbackServer, tmp_path: Path) -> None:
+    leave_half(server, tmp_path)
+    (tmp_path / PARTIAL).write_bytes(OTHER[:HALF])
+    said: list[str] = []
+    assert (
+        download(server.put("file", CONTENT), tmp_path / "a.bin", checksum=SHA256, log=said.append).read_bytes()
+        == CONTENT
+    )
+    assert [request.status for request in server.requests] == [206, 200]
+    assert any("starting again from zero" in line for line in said)
+
+
+def test_wrong_bytes_of_two_connections_are_fetched_no_more_than_once(server: LoopbackServer, tmp_path: Path) -> None:
+    url = server.put("file", *[Answer(CONTENT, cut=HALF), Answer(CONTENT)] * 3)
+    with pytest.raises(InputError, match="sha256 0000") as caught:
+        download(url, tmp_path / "a.bin", checksum=("sha256", "0000"))
+    assert SHA256[1] in caught.value.found
+    assert [request.status for request in server.requests] == [200, 206, 200, 206]
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("cuts", [[HALF], [1000, HALF, 10, 200_000]])
+def test_a_server_that_never_gets_to_the_end_is_given_up(
+    server: LoopbackServer, tmp_path: Path, cuts: list[int]
+) -> None:
+    url = server.put("file", *[Answer(CONTENT, cut=cut, ranges=False) for cut in cuts] * 10)
+    with pytest.raises(InputError, match=r"could not be continued|6 times in a row"):
+        download(url, tmp_path / "a.bin")
+    assert len(server.requests) < 15
+    assert not (tmp_path / "a.bin").exists()
+
+
+def test_a_line_that_yields_nothing_is_given_up_and_what_arrived_is_kept(
+    server: LoopbackServer, tmp_path: Path
+) -> None:
+    url = server.put("file", Answer(CONTENT, cut=HALF), Answer(CONTENT, cut=0))
+    with pytest.raises(InputError, match=r"no usable answer .*6 times in a row"):
+        download(url, tmp_path / "a.bin")
+    assert len(server.requests) == 6
+    assert names(tmp_path) == [PARTIAL, NOTE]
+
+
+# Room on the disk
+
+
+def test_a_disk_that_is_too_small_is_told_beforehand(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data.transfer.shutil.disk_usage", lambda _: SimpleNamespace(free=1_200_000))
+    url = server.put("file", CONTENT)
+    with pytest.raises(InputError) as caught:
+        download(url, tmp_path / "a.bin")
+    assert ("1.3 MB" in caught.value.expected, caught.value.found) == (True, "1.2 MB free")
+    assert "ISOLATION_STORAGE" in caught.value.remedy
+    assert names(tmp_path) == []
+
+
+def test_only_what_is_missing_needs_room(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = leave_half(server, tmp_path)
+    server.put("file", CONTENT)
+    monkeypatch.setattr("data.transfer.shutil.disk_usage", lambda _: SimpleNamespace(free=HALF))
+    assert download(url, tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_is_full_while_writing_is_told(server: LoopbackServer, tmp_path: Path) -> None:
+    (tmp_path / PARTIAL).symlink_to("/dev/full")
+    with pytest.raises(InputError, match="No space left") as caught:
+        download(server.put("file", CONTENT), tmp_path / "a.bin")
+    assert "ISOLATION_STORAGE" in caught.value.remedy
+
+
+def test_what_fitted_on_the_disk_is_kept_and_continued(server: LoopbackServer, tmp_path: Path) -> None:
+    url = server.put("file", CONTENT)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, hard))
+    try:
+        with pytest.raises(InputError, match="File too large"):
+            download(url, tmp_path / "a.bin")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / PARTIAL).read_bytes() == CONTENT[:HALF]
+    assert download(url, tmp_path / "a.bin", checksum=SHA256).read_bytes() == CONTENT
+    assert server.requests[1].headers["Range"] == f"bytes={HALF}-"
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [Answer(CONTENT, cut=HALF), Answer(CONTENT)],
+        [Answer(CONTENT, cut=HALF), Answer(status=403)],
+        [Answer(CONTENT, cut=HALF), Answer(CONTENT, cut=0)],
+        [Answer(status=500)],
+        [Answer(OTHER)],
+        [Answer(status=302, headers={"Location": "gopher://elsewhere/?sig=s1gn4ture"})],
+        [Answer(status=302, headers={"Location": "http://127.0.0.1:1/?sig=s1gn4ture"})],
+    ],
+    ids=["good", "403", "cut", "500", "wrong bytes", "bad redirect", "dead redirect"],
+)
+def test_secrets_stay_secret(
+    server: LoopbackServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, answers: list[Answer]
+) -> None:
+    said: list[str] = []
+    url = server.put("file", *answers).replace("http://", "http://user:p4ssw0rd@") + "?sig=s1gn4ture#s1gn4ture"
+    try:
+        download(url, tmp_path / "a.bin", checksum=SHA256, token=SECRET, log=said.append)
+    except InputError as error:
+        said.append("".join(traceback.format_exception(error)))
+    assert server.tokens[0] == f"Bearer {SECRET}"
+    assert "?sig=s1gn4ture" in server.requests[0].path
+    said += [path.read_text() for path in tmp_path.glob("*.json")]
+    said += [record.getMessage() for record in caplog.records if record.levelname != "DEBUG"]
+    for secret in (SECRET, "s1gn4ture", "p4ssw0rd"):
+        assert not any(secret in line for line in said)
+
+
+def test_a_token_goes_to_no_other_host(server: LoopbackServer, tmp_path: Path) -> None:
+    server.put("file", CONTENT)
+    url = server.put("moved", Answer(status=302, headers={"Location": server.url("file", host="localhost")}))
+    assert download(url, tmp_path / "a.bin", checksum=SHA256, token=SECRET).read_bytes() == CONTENT
+    assert server.tokens == [f"Bearer {SECRET}", None]
+
+
+def test_a_token_follows_on_the_same_host(server: LoopbackServer, tmp_path: Path) -> None:
+    server.put("file", CONTENT)
+    url = server.put("moved", Answer(status=302, headers={"Location": "/file"}))
+    download(url, tmp_path / "a.bin", checksum=SHA256, token=SECRET)
+    assert server.tokens == [f"Bearer {SECRET}"] * 2
+
+
+def test_a_token_comes_before_the_netrc_file(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    download(server.put("file", CONTENT), tmp_path / "a.bin", token=SECRET)
+    assert server.tokens == [f"Bearer {SECRET}"]
+
+
+@pytest.mark.parametrize("token", [f"{SECRET}\n", f"{SECRET} ", f"{SECRET}é"])
+def test_a_token_that_cannot_be_sent_is_refused_unshown(server: LoopbackServer, tmp_path: Path, token: str) -> None:
+    with pytest.raises(InputError, match="ISOLATION_DOWNLOAD_TOKEN") as caught:
+        download(server.put("file", CONTENT), tmp_path / "a.bin", token=token)
+    assert SECRET not in str(caught.value)
+    assert server.requests == []
+
+
+# Records
+
+
+def record(**changes: object) -> dict[str, object]:
+    entry = {
+        "key": "MedleyDB.zip",
+        "size": 5,
+        "checksum": "md5:0123456789abcdef0123456789abcdef",
+        "links": {"self": "https://zenodo.org/api/records/1/files/MedleyDB.zip/content"},
+    }
+    return {**entry, **changes}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"files": [record()]},
+        {"files": {"enabled": True, "entries": {"MedleyDB.zip": record()}}},
+        {"files": {"entries": {"MedleyDB.zip": {k: v for k, v in record().items() if k != "key"}}}},
+        {"entries": [record(links={"self": "https://zenodo.org/about", "content": record()["links"]["self"]})]},  # type: ignore[index]
+    ],
+    ids=["list", "mapping", "mapping without keys", "entries with content"],
+)
+def test_the_files_of_a_record_are_listed(server: LoopbackServer, files: dict[str, object]) -> None:
+    url = server.put("record", Answer(status=503), Answer(json.dumps(files).encode()))
+    link = "https://zenodo.org/api/records/1/files/MedleyDB.zip/content"
+    expected = RemoteFile("MedleyDB.zip", link, 5, ("md5", "0123456789abcdef0123456789abcdef"))
+    assert remote_files(url, SECRET) == [expected]
+    assert server.tokens == [f"Bearer {SECRET}"] * 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"files": []}',
+        b'{"files": {}}',
+        b'{"files": 5}',
+        b'{"files": null}',
+        b'{"files": ["a"]}',
+        b'{"files": {"entries": {"a": 5}}}',
+        json.dumps({"files": [record(), record(key="../a.zip")]}).encode(),
+        json.dumps({"files": [record(key="..")]}).encode(),
+        json.dumps({"files": [record(key="a\\b")]}).encode(),
+        json.dumps({"files": [record(size=-1)]}).encode(),
+        json.dumps({"files": [record(checksum="0123")]}).encode(),
+        json.dumps({"files": [record(links={})]}).encode(),
+        json.dumps({"files": [record(links={"self": 1})]}).encode(),
+    ],
+)
+def test_a_record_without_usable_files_is_refused(server: LoopbackServer, body: bytes) -> None:
+    with pytest.raises(InputError, match="record ") as caught:
+        remote_files(server.put("record", body) + "?token=s1gn4ture", None)
+    assert "request access" in caught.value.remedy
+    assert "ISOLATION_DOWNLOAD_TOKEN" in caught.value.remedy
+    assert "s1gn4ture" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("code", "times"), [(403, 1), (404, 1), (500, 6)])
+def test_a_record_that_is_refused_is_an_error(server: LoopbackServer, code: int, times: int) -> None:
+    with pytest.raises(InputError, match=f"HTTP {code}"):
+        remote_files(server.url(str(code)), None)
+    assert len(server.requests) == times
+
+
+# Datasets
+
+
+def test_musdb18_is_downloaded_unpacked_and_read(
+    server: LoopbackServer, tmp_path: Path, quiet: Callable[[str], None]
+) -> None:
+    url = server.put("musdb.zip", zipped(write_hq_dataset(tmp_path / "source", train=2, test=1, seconds=0.5)))
     settings = Settings(
-        storage=tmp_path / "storage",
-        musdb18="sample",
-        musdb18_url=server.url("musdb.zip"),
-        download_token=SecretStr("secret"),
+        storage=tmp_path / "storage", musdb18="sample", musdb18_url=url, download_token=SecretStr(SECRET)
     )
     folder = Musdb18().obtain(settings, quiet)
     assert len(Musdb18().discover(folder)) == 3
     assert not list(folder.glob("*.zip"))
     Musdb18().obtain(settings, quiet)
     assert len(server.tokens) == 1  # the second time it is there already
-    assert "secret" not in (folder / "record.json").read_text()
+    assert SECRET not in (folder / "record.json").read_text()
 
 
 def test_something_that_is_no_archive_is_refused_and_nothing_is_kept(
-    server: Server, tmp_path: Path, quiet: Callable[[str], None]
+    server: LoopbackServer, tmp_path: Path, quiet: Callable[[str], None]
 ) -> None:
-    settings = Settings(storage=tmp_path / "storage", musdb18="sample", musdb18_url=server.url("good"))
+    url = server.put("good", CONTENT)
+    settings = Settings(storage=tmp_path / "storage", musdb18="sample", musdb18_url=url)
     with pytest.raises(InputError, match="zip or tar"):
         Musdb18().obtain(settings, quiet)
     assert not any(path.is_file() for path in (tmp_path / "storage").rglob("*"))
 
 
+def test_medleydb_is_downloaded_from_its_records_with_a_token(
+    server: LoopbackServer, tmp_path: Path, quiet: Callable[[str], None]
+) -> None:
+    files = {}
+    for number, name in (("1649325", "Ann_One"), ("1715175", "Bob_Two")):
+        write_medleydb_track(tmp_path / f"V{number}", tmp_path / "labels", name, ["piano"], seconds=0.2)
+        packed = zipped(tmp_path / f"V{number}")
+        url = server.put(f"MedleyDB_{number}.zip", Answer(packed))
+        checksum = "md5:" + hashlib.md5(packed).hexdigest()
+        entry = {"key": f"MedleyDB_{number}.zip", "size": len(packed), "checksum": checksum, "links": {"self": url}}
+        listing = {"files": [entry, entry | {"key": "README.txt"}]}
+        files[number] = server.put(number, Answer(json.dumps(listing).encode()))
+    settings = Settings(
+        storage=tmp_path / "storage",
+        medleydb="download",
+        records_url=files["1649325"].rpartition("/")[0],
+        download_token=SecretStr(SECRET),
+    )
+    folder = MedleyDB().obtain(settings, quiet)
+    assert [track.slug for track in MedleyDB().discover(folder)] == ["ann-one", "bob-two"]
+    assert {request.headers.get("Authorization") for request in server.requests} == {f"Bearer {SECRET}"}
+    assert not list((tmp_path / "storage").rglob("*.zip"))
+    for path in (tmp_path / "storage").rglob("*.json"):
+        assert SECRET not in path.read_text()
+    server.requests.clear()
+    only = MedleyDB().obtain(settings.model_copy(update={"medleydb": "download-v2"}), quiet)
+    assert [track.slug for track in MedleyDB().discover(only)] == ["bob-two"]
+    assert all(".zip" not in request.path for request in server.requests)  # unpacked before
+
+
 def test_medleydb_metadata_is_fetched_when_no_folder_is_named(
-    server: Server, tmp_path: Path, quiet: Callable[[str], None]
+    server: LoopbackServer, tmp_path: Path, quiet: Callable[[str], None]
 ) -> None:
     source = tmp_path / "source" / "medleydb-master" / "medleydb" / "data" / "Metadata"
     source.mkdir(parents=True)
     (source / "A_Song_METADATA.yaml").write_text(yaml.safe_dump(metadata_of("A_Song", ["piano"])))
-    server.files["master.zip"] = zipped(tmp_path / "source")
-    settings = Settings(
-        storage=tmp_path / "storage", medleydb=str(tmp_path), medleydb_metadata_url=server.url("master.zip")
-    )
+    url = server.put("master.zip", zipped(tmp_path / "source"))
+    settings = Settings(storage=tmp_path / "storage", medleydb=str(tmp_path), medleydb_metadata_url=url)
     table, problems = MedleyDB().read_metadata(settings, quiet)
     assert (list(table["id"]), problems) == (["A_Song"], [])
-
-
-@pytest.mark.parametrize("kind", ["zip path", "tar path", "tar link"])
-def test_members_that_lead_out_of_the_folder_are_refused(tmp_path: Path, kind: str) -> None:
-    archive = tmp_path / "evil"
-    if kind == "zip path":
-        with zipfile.ZipFile(archive, "w") as packed:
-            packed.writestr("../outside.txt", "gotcha")
-    else:
-        with tarfile.open(archive, "w") as packed_tar:
-            member = tarfile.TarInfo("../outside.txt" if kind == "tar path" else "link")
-            if kind == "tar link":
-                member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-            packed_tar.addfile(member, io.BytesIO())
-    (tmp_path / "in").mkdir()
-    with pytest.raises(InputError, match="inside the archive's own folder"):
-        extract_archive(archive, tmp_path / "in")
-    assert list((tmp_path / "in").iterdir()) == []
-    assert not (tmp_path / "outside.txt").exists()
-
-
-def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
-        packed.writestr("a.bin", CONTENT)
-    damaged = bytearray((tmp_path / "a.zip").read_bytes())
-    damaged[5000:5100] = bytes(100)
-    (tmp_path / "a.zip").write_bytes(damaged)
-    with pytest.raises(InputError, match="undamaged"):
-        extract_archive(tmp_path / "a.zip", tmp_path / "out")

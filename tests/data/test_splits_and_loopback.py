@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.duplicates import DUPLICATES
 from data.errors import InputError
 from data.loopback import PAIRS, build_pairs, misplaced_loopback
 from data.splits import artist_key, held_out, leaks, split_tracks
 from data.tables import read_table, write_table
 
+NO_COPIES = pd.DataFrame(columns=DUPLICATES.names)
 DEFAULTS = {"seed": 0, "reserved_tracks": 10, "validation_share": 0.14, "test_share": 0.15}
 
 
@@ -25,7 +27,12 @@ def manifest(rows: list[tuple[str, str, str | None]], activity: float = 0.8) -> 
                 "vocal_activity": activity,
                 "mixture_path": f"{dataset}/normalised/t{number}/mixture.wav",
                 "vocals_path": f"{dataset}/normalised/t{number}/vocals.wav",
+                "mixture_sha256": f"m{number}",
+                "vocals_sha256": f"v{number}",
                 "frames": 1000,
+                "has_bleed": None,
+                "errata": None,
+                "errata_action": None,
             }
             for number, (dataset, artist, split) in enumerate(rows)
         ]
@@ -53,7 +60,7 @@ ROWS = st.lists(
 def test_no_artist_is_ever_in_two_splits(rows: list[tuple[str, str, str | None]], seed: int) -> None:
     table = manifest(rows)
     try:
-        splits = split_tracks(table, **DEFAULTS | {"seed": seed})
+        splits = split_tracks(table, NO_COPIES, **DEFAULTS | {"seed": seed})
     except InputError:
         return  # too few artists: refused, not leaked
     assert leaks(splits) == []
@@ -63,13 +70,13 @@ def test_no_artist_is_ever_in_two_splits(rows: list[tuple[str, str, str | None]]
 
 
 def test_musdbs_official_parts_are_kept_and_ten_test_tracks_reserved() -> None:
-    splits = split_tracks(manifest(musdb()), **DEFAULTS)
+    splits = split_tracks(manifest(musdb()), NO_COPIES, **DEFAULTS)
     assert splits["split"].value_counts().to_dict() == {"train": 86, "validation": 14, "test": 40, "reserved": 10}
 
 
 def test_a_dataset_without_official_parts_is_split_by_artist() -> None:
     rows = [("medleydb", f"artist {number // 2}", None) for number in range(74)]
-    counts = split_tracks(manifest(rows), **DEFAULTS)["split"].value_counts()
+    counts = split_tracks(manifest(rows), NO_COPIES, **DEFAULTS)["split"].value_counts()
     assert counts["reserved"] == 10
     assert 8 <= counts["test"] <= 11
     assert 8 <= counts["validation"] <= 11
@@ -77,23 +84,23 @@ def test_a_dataset_without_official_parts_is_split_by_artist() -> None:
 
 def test_the_same_seed_gives_the_same_split_and_another_seed_another() -> None:
     table = manifest([("medleydb", str(number), None) for number in range(40)])
-    first, again = split_tracks(table, **DEFAULTS), split_tracks(table.iloc[::-1], **DEFAULTS)
+    first, again = split_tracks(table, NO_COPIES, **DEFAULTS), split_tracks(table.iloc[::-1], NO_COPIES, **DEFAULTS)
     pd.testing.assert_frame_equal(first, again)
-    assert not first.equals(split_tracks(table, **DEFAULTS | {"seed": 1}))
+    assert not first.equals(split_tracks(table, NO_COPIES, **DEFAULTS | {"seed": 1}))
 
 
 def test_an_artist_of_two_datasets_is_one_artist() -> None:
     assert artist_key("Clara Berry And Wooldog") == artist_key("ClaraBerryAndWooldog")
     rows = [*musdb(), ("medleydb", "ArtistTest0", None), ("medleydb", "ArtistTrain0", None)]
     table = manifest(rows)
-    splits = split_tracks(table, **DEFAULTS).set_index("track_id")["split"]
+    splits = split_tracks(table, NO_COPIES, **DEFAULTS).set_index("track_id")["split"]
     assert splits["medleydb/t150"] in ("test", "reserved")
     assert splits["medleydb/t151"] == "train"
 
 
 def test_a_small_corpus_reserves_fewer() -> None:
     rows = [*musdb(train=11, validation=0, test=6), *[("medleydb", str(number), None) for number in range(8)]]
-    counts = split_tracks(manifest(rows), **DEFAULTS)["split"].value_counts()
+    counts = split_tracks(manifest(rows), NO_COPIES, **DEFAULTS)["split"].value_counts()
     assert counts["reserved"] == 5
     assert counts["validation"] >= 2
 
@@ -101,7 +108,7 @@ def test_a_small_corpus_reserves_fewer() -> None:
 def test_tracks_without_vocals_are_not_reserved() -> None:
     table = manifest([("medleydb", str(number), None) for number in range(40)])
     table.loc[:30, "vocal_activity"] = 0.0
-    splits = split_tracks(table, **DEFAULTS)
+    splits = split_tracks(table, NO_COPIES, **DEFAULTS)
     reserved = splits.loc[splits["split"] == "reserved", "track_id"]
     assert len(reserved) == 8
     assert (table.set_index("track_id").loc[reserved, "vocal_activity"] > 0).all()
@@ -110,11 +117,11 @@ def test_tracks_without_vocals_are_not_reserved() -> None:
 @pytest.mark.parametrize("rows", [musdb(train=0, validation=0, test=6), [("medleydb", "one", None)] * 5])
 def test_a_corpus_with_nothing_to_train_on_is_refused(rows: list[tuple[str, str, str | None]]) -> None:
     with pytest.raises(InputError, match="at least one track in"):
-        split_tracks(manifest(rows), **DEFAULTS)
+        split_tracks(manifest(rows), NO_COPIES, **DEFAULTS)
 
 
 def test_the_check_finds_tracks_and_artists_in_two_splits() -> None:
-    splits = split_tracks(manifest(musdb()), **DEFAULTS)
+    splits = split_tracks(manifest(musdb()), NO_COPIES, **DEFAULTS)
     broken = splits.copy()
     broken.loc[broken["split"] == "test", "artist_key"] = broken.loc[broken["split"] == "train", "artist_key"].iloc[0]
     (problem,) = leaks(broken)
@@ -125,7 +132,7 @@ def test_the_check_finds_tracks_and_artists_in_two_splits() -> None:
 
 def test_held_out_tracks_are_test_and_reserved() -> None:
     table = manifest(musdb())
-    splits = split_tracks(table, **DEFAULTS)
+    splits = split_tracks(table, NO_COPIES, **DEFAULTS)
     assert held_out(table, splits)["split"].value_counts().to_dict() == {"test": 40, "reserved": 10}
 
 
@@ -133,7 +140,7 @@ def test_held_out_tracks_are_test_and_reserved() -> None:
 def pairs_and_splits() -> tuple[pd.DataFrame, pd.DataFrame]:
     table = manifest(musdb())
     table.loc[:20, "vocal_activity"] = 0.0
-    splits = split_tracks(table, **DEFAULTS)
+    splits = split_tracks(table, NO_COPIES, **DEFAULTS)
     return build_pairs(table, splits, seed=0, vocal_share=0.1, instrumental_share=0.2), splits
 
 
@@ -170,7 +177,7 @@ def test_the_check_finds_loopback_outside_training(pairs_and_splits: tuple[pd.Da
 
 def test_no_loopback_when_the_shares_are_zero() -> None:
     table = manifest(musdb())
-    pairs = build_pairs(table, split_tracks(table, **DEFAULTS), seed=0, vocal_share=0, instrumental_share=0)
+    pairs = build_pairs(table, split_tracks(table, NO_COPIES, **DEFAULTS), seed=0, vocal_share=0, instrumental_share=0)
     assert set(pairs["kind"]) == {"original"}
 
 
