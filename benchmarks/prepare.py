@@ -7,7 +7,7 @@ nothing. Memory is measured in a process of its own for each length, its ffmpeg 
 
 from __future__ import annotations
 
-import resource
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.corpora import stem_mp4_tracks
+from benchmarks.processes import children_watched, peak_megabytes
 from benchmarks.reporting import arguments, ratio, rounds, tell
 from data.audio import require_program
 from data.datasets.musdb18 import Musdb18
@@ -70,8 +71,8 @@ def plain_ffmpeg(source: Path, storage: Path) -> None:
         list(pool.map(decode, sorted((source / "train").iterdir())))
 
 
-def peak_megabytes(source: Path, storage: Path) -> float:
-    """Peak memory of one worker in a process of its own, with the largest of its ffmpeg processes."""
+def memory_of(source: Path, storage: Path) -> float:
+    """Peak memory in MB of one worker in a process of its own, with the largest of its ffmpeg processes."""
     command = [sys.executable, "-m", "benchmarks.prepare", "--work", str(storage), "--peak", str(source)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -85,9 +86,9 @@ def main() -> None:
     options = parser.parse_args()
     work: Path = options.work
     if options.peak:
-        this_project(options.peak, work / "storage", (STEMS, NORMALISED), workers=1)
-        usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        print(sum(usage) / 1024)
+        with children_watched(os.getpid()) as children:
+            this_project(options.peak, work / "storage", (STEMS, NORMALISED), workers=1)
+        print(peak_megabytes(os.getpid()) + children[-1])
         return
     source = stem_mp4_tracks(work / f"musdb18-{options.tracks}x{options.seconds:g}", options.tracks, options.seconds)
     loop, alone, ours = "musdb loop", "ffmpeg alone", "this project"
@@ -106,7 +107,7 @@ def main() -> None:
     ]
     rows.append((f"{ours}, normalised and measured too", f"{both:.1f}", f"{both / options.tracks:.2f}"))
     memory = {
-        length: peak_megabytes(stem_mp4_tracks(work / f"musdb18-1x{length}", 1, length), work / "peak")
+        length: memory_of(stem_mp4_tracks(work / f"musdb18-1x{length}", 1, length), work / "peak")
         for length in _LENGTHS_S
     }
     rows += [(f"memory of a worker, track of {length} s", f"{value:.0f} MB", "") for length, value in memory.items()]

@@ -58,8 +58,8 @@ def split_tracks(
     train or to validate on.
     """
     columns = ["track_id", "dataset", "artist", "official_split", "vocal_activity"]
-    frame = manifest[columns].assign(artist_key=manifest["artist"].map(artist_key), fault=_faults(manifest, bleed))
-    copies = _copies(frame, duplicates)
+    frame = manifest[columns].assign(artist_key=manifest["artist"].map(artist_key))
+    faults, copies = _faults(manifest, bleed), _copies(frame, duplicates)
     frame["group"] = _groups(frame, duplicates)
     usable = frame[~frame["track_id"].isin(copies)]
     rng = np.random.default_rng(seed)
@@ -70,7 +70,7 @@ def split_tracks(
 
     wanted = min(reserved_tracks, int(len(usable) * _SMALL_CORPUS_SHARE))
     for name, group in groups.items():
-        free = not group["official_split"].isin(["train", "validation"]).any() and group["fault"].isna().all()
+        free = not (group["official_split"].isin(["train", "validation"]) | group["track_id"].isin(faults)).any()
         if free and (group["vocal_activity"] > 0).all() and len(group) <= wanted:
             assigned[name] = ("reserved", "drawn for the final evaluation")
             wanted -= len(group)
@@ -90,7 +90,8 @@ def split_tracks(
         assigned.setdefault(name, ("train", "official training artist"))
 
     placed = [
-        _place(row.fault, copies.get(row.track_id), assigned.get(row.group)) for row in frame.itertuples(index=False)
+        _place(faults.get(row.track_id), copies.get(row.track_id), assigned.get(row.group))
+        for row in frame.itertuples(index=False)
     ]
     frame["split"], frame["reason"] = [place[0] for place in placed], [place[1] for place in placed]
     for needed in ("train", "validation"):
@@ -105,17 +106,16 @@ def split_tracks(
     return frame[SPLITS.names].sort_values("track_id", ignore_index=True)
 
 
-def _faults(manifest: pd.DataFrame, bleed: str) -> list[str | None]:
-    """Why a track must not be trained on, or None."""
-    faults: list[str | None] = []
-    for row in manifest.itertuples():
-        if row.errata_action == "exclude":
-            faults.append(f"errata: {row.errata}")
-        elif bleed == "exclude" and row.has_bleed is not pd.NA and row.has_bleed and row.vocal_activity > 0:
-            faults.append("other instruments bleed into the vocals (ISOLATION_BLEED)")
-        else:
-            faults.append(None)
-    return faults
+def _faults(manifest: pd.DataFrame, bleed: str) -> dict[str, str]:
+    """Tracks that must not be trained on, with the reason."""
+    faults = {}
+    if bleed == "exclude":
+        # Where nothing sings, the target is silence, into which nothing bleeds.
+        heard = manifest["has_bleed"].isin([True]) & (manifest["vocal_activity"] > 0)
+        reason = "other instruments bleed into the vocals (ISOLATION_BLEED)"
+        faults = dict.fromkeys(manifest.loc[heard, "track_id"], reason)
+    named = manifest[manifest["errata_action"] == "exclude"]
+    return faults | {row.track_id: f"errata: {row.errata}" for row in named.itertuples()}
 
 
 def _place(fault: str | None, original: str | None, assigned: tuple[str, str] | None) -> tuple[str, str]:

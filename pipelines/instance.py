@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 from pathlib import Path
 
 import dagster as dg
@@ -11,6 +13,7 @@ import yaml
 from data.files import publish
 
 PROCESS_TAG = "isolation/process"
+_SERVER_TAG = ".dagster/grpc_info"  # where Dagster's own launcher notes which code server started a run
 
 _CONFIGURATION = {
     "telemetry": {"enabled": False},
@@ -36,16 +39,29 @@ def prepare_home(root: Path) -> Path:
 
 
 def end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs as failed whose headless process is gone, and give back their places in pools; return their ids."""
+    """Mark runs as failed whose process was killed, and give back their places in pools; return their ids.
+
+    A headless run is gone with its process, a run of the UI with the code server that started it: whoever launched it
+    would have said so had it been able to.
+    """
     ended = []
     unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
     for run in instance.get_runs(unfinished):
-        process = run.tags.get(PROCESS_TAG)
-        if process is not None and not _alive(int(process)):
+        process, server = run.tags.get(PROCESS_TAG), run.tags.get(_SERVER_TAG)
+        if (process and not _alive(int(process))) or (server and not _listens(server)):
             instance.report_run_failed(run, "the process of this run was killed")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             ended.append(run.run_id)
     return ended
+
+
+def _listens(server: str) -> bool:
+    """Whether a code server on this machine still takes connections; of others nothing can be said."""
+    path = json.loads(server).get("socket")
+    if not path:
+        return True
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(path) == 0
 
 
 def _alive(process: int) -> bool:

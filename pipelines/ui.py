@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import dagster as dg
+
 from data.errors import InputError
 from data.settings import load_settings
-from pipelines.instance import prepare_home
+from pipelines.instance import end_killed_runs, prepare_home
 
 
 def main() -> NoReturn:
@@ -24,6 +26,8 @@ def main() -> NoReturn:
     try:
         root = load_settings().root
         prepare_home(root)
+        with dg.DagsterInstance.get() as instance:
+            end_killed_runs(instance)
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from data.duplicates import DUPLICATES
 from data.errors import InputError
 from data.loopback import PAIRS, build_pairs, misplaced_loopback
-from data.splits import artist_key, held_out, leaks, split_tracks
+from data.splits import artist_key, held_out, leaks, shared_recordings, split_tracks
 from data.tables import read_table, write_table
 
 NO_COPIES = pd.DataFrame(columns=DUPLICATES.names)
@@ -128,6 +128,90 @@ def test_the_check_finds_tracks_and_artists_in_two_splits() -> None:
     assert "in test and train" in problem
     twice = pd.concat([splits, splits.head(1).assign(split="moved", artist_key="x")])
     assert any(problem.startswith(f"track {splits['track_id'][0]}") for problem in leaks(twice))
+
+
+def copies(*rows: tuple[str, str | None, str]) -> pd.DataFrame:
+    """Duplicates of (copy, original, how)."""
+    return pd.DataFrame(rows, columns=["track_id", "original", "how"])
+
+
+def split_of(splits: pd.DataFrame, track_id: str) -> str:
+    return splits.set_index("track_id").loc[track_id, "split"]
+
+
+def test_a_copy_is_excluded_with_the_reason_and_its_artist_goes_with_the_original() -> None:
+    table = manifest([*musdb(), ("medleydb", "other name", None), ("medleydb", "other name", None)])
+    first, second = table["track_id"][150:]
+    original = table.loc[table["official_split"] == "test", "track_id"].iloc[0]
+    found = copies((first, original, "fingerprint"))
+    splits = split_tracks(table, found, **DEFAULTS)
+    assert split_of(splits, first) == "excluded"
+    assert original in splits.set_index("track_id").loc[first, "reason"]
+    assert split_of(splits, second) == split_of(splits, original)
+    assert split_of(splits, second) in ("test", "reserved")
+    assert shared_recordings(splits, found) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.integers(0, 5), st.lists(st.tuples(st.integers(0, 59), st.integers(0, 59)), max_size=8))
+def test_no_recording_is_ever_in_two_splits(
+    rows: list[tuple[str, str, str | None]], seed: int, pairs: list[tuple[int, int]]
+) -> None:
+    table = manifest(rows)
+    names = list(table["track_id"])
+    found = copies(*((names[a], names[b], "fingerprint") for a, b in pairs if a != b and max(a, b) < len(names)))
+    try:
+        splits = split_tracks(table, found, **DEFAULTS | {"seed": seed})
+    except InputError:
+        return
+    assert leaks(splits) == []
+    assert shared_recordings(splits, found) == []
+    official_test = set(table.loc[table["official_split"] == "test", "track_id"])
+    assert not set(splits.loc[splits["split"].isin(["train", "validation", "excluded"]), "track_id"]) & official_test
+
+
+def test_a_known_copy_of_musdb18_is_excluded_though_its_original_has_another_name() -> None:
+    table = manifest([*musdb(), ("medleydb", "one", None)])
+    found = copies(("medleydb/t150", None, "registry"))
+    splits = split_tracks(table, found, **DEFAULTS)
+    assert split_of(splits, "medleydb/t150") == "excluded"
+    assert shared_recordings(splits.assign(split="train"), found) == [
+        "medleydb/t150 is in train, but MUSDB18 holds the same recording"
+    ]
+
+
+def test_errata_take_tracks_out_of_training_and_never_out_of_test() -> None:
+    table = manifest(musdb())
+    bad = [f"musdb18/t{number}" for number in (0, 90, 120)]  # official train, validation, test
+    named = table["track_id"].isin(bad)
+    table = table.assign(
+        errata_action=named.map({True: "exclude", False: None}), errata=named.map({True: "hum", False: None})
+    )
+    splits = split_tracks(table, NO_COPIES, **DEFAULTS)
+    assert [split_of(splits, track) for track in bad] == ["excluded", "excluded", "test"]
+    assert splits.set_index("track_id").loc[bad[0], "reason"] == "errata: hum"
+
+
+@pytest.mark.parametrize(("bleed", "split"), [("exclude", "excluded"), ("keep", "train")])
+def test_bleed_is_honoured_by_a_setting(bleed: str, split: str) -> None:
+    table = manifest(musdb())
+    table["has_bleed"] = [True] + [None] * 149
+    assert split_of(split_tracks(table, NO_COPIES, **DEFAULTS, bleed=bleed), "musdb18/t0") == split
+
+
+def test_bleed_into_silence_does_no_harm() -> None:
+    table = manifest(musdb(), activity=0.0)
+    table["has_bleed"] = [True] + [None] * 149
+    assert split_of(split_tracks(table, NO_COPIES, **DEFAULTS, bleed="exclude"), "musdb18/t0") == "train"
+
+
+def test_the_check_finds_copies_in_two_splits() -> None:
+    table = manifest(musdb())
+    splits = split_tracks(table, NO_COPIES, **DEFAULTS)
+    train, test = (splits.loc[splits["split"] == name, "track_id"].iloc[0] for name in ("train", "test"))
+    (problem,) = shared_recordings(splits, copies((train, test, "fingerprint")))
+    assert train in problem
+    assert test in problem
 
 
 def test_held_out_tracks_are_test_and_reserved() -> None:

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from small_datasets import RATE, tone
+
+from data import audio
+from data.datasets.own import Own
+from data.errors import InputError
+from data.settings import Settings
+from data.tracks import SourceTrack
+
+
+def write(folder: Path, **files: np.ndarray) -> Path:
+    """Files of a track; the format is the suffix, `vocals_flac=...` becomes vocals.flac."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, samples in files.items():
+        soundfile.write(folder / name.replace("_", "."), samples, RATE)
+    return folder
+
+
+def extract(root: Path) -> tuple[SourceTrack, dict[str, object], np.ndarray, np.ndarray]:
+    (track,) = Own().discover(root)
+    out = root.parent / "out"
+    out.mkdir()
+    measured = Own().extract(track, pd.DataFrame(), out)
+    return track, measured, audio.read(out / "mixture.wav")[0], audio.read(out / "vocals.wav")[0]
+
+
+def test_mixture_and_vocals_are_kept_as_they_are(tmp_path: Path) -> None:
+    write(tmp_path / "own" / "Ann - One", mixture_wav=tone(1.0), vocals_wav=tone(1.0, 330))
+    track, measured, mixture, vocals = extract(tmp_path / "own")
+    assert (track.slug, track.artist, track.title) == ("ann-one", "Ann", "One")
+    for name, samples in (("mixture", mixture), ("vocals", vocals)):
+        np.testing.assert_array_equal(samples, audio.read(tmp_path / "own" / "Ann - One" / f"{name}.wav")[0])
+    assert measured["length_difference"] == 0
+
+
+def test_vocals_and_accompaniment_become_their_sum_without_clipping(tmp_path: Path) -> None:
+    loud = tone(1.0, level=0.9)
+    write(tmp_path / "own" / "A", vocals_wav=loud, accompaniment_wav=loud)
+    _, _, mixture, vocals = extract(tmp_path / "own")
+    np.testing.assert_allclose(mixture, 2 * vocals, atol=1e-6)
+    assert np.abs(mixture).max() > 1.2
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_every_format_is_read(tmp_path: Path, suffix: str) -> None:
+    files = {f"mixture_{suffix}": tone(2.0), f"vocals_{suffix}": tone(2.0, 330)}
+    write(tmp_path / "own" / "A", **files)
+    _, _, mixture, vocals = extract(tmp_path / "own")
+    assert mixture.shape == vocals.shape
+    assert mixture.shape[1] == pytest.approx(2 * RATE, abs=2500)  # mp3 and ogg pad
+    np.testing.assert_allclose(np.abs(vocals).max(), np.abs(tone(2.0, 330)).max(), atol=0.03)
+
+
+def test_files_of_different_rate_channels_and_length_are_brought_together(tmp_path: Path) -> None:
+    folder = write(tmp_path / "own" / "A", mixture_wav=tone(2.0))
+    soundfile.write(folder / "vocals.wav", tone(1.5, 330, rate=48000)[:, 0], 48000)
+    _, measured, mixture, vocals = extract(tmp_path / "own")
+    assert mixture.shape == vocals.shape == (2, RATE * 3 // 2)
+    assert measured["length_difference"] == -RATE // 2
+    time = np.arange(RATE) / RATE
+    expected = 0.2 * (0.6 + 0.4 * np.sin(2 * np.pi * 0.7 * time)) * np.sin(2 * np.pi * 330 * time)
+    np.testing.assert_allclose(vocals[0, 100:RATE], expected[100:], atol=1e-3)
+
+
+def test_labels_beside_the_files_are_used(tmp_path: Path) -> None:
+    folder = write(tmp_path / "own" / "some folder", mixture_wav=tone(0.2), vocals_wav=tone(0.2))
+    (folder / "track.yaml").write_text("artist: Ann\ntitle: One\nlicence: CC0\ngenre: Rock\nsplit: test\n")
+    (track,) = Own().discover(tmp_path / "own")
+    found = (track.artist, track.title, track.licence, track.genre, track.split)
+    assert found == ("Ann", "One", "CC0", "Rock", "test")
+
+
+@pytest.mark.parametrize("text", ["- a list", "split: holdout", "licens: CC0", "artist: [", "\xff"])
+def test_labels_that_cannot_be_used_stop_their_track_only(tmp_path: Path, text: str) -> None:
+    bad = write(tmp_path / "own" / "Bad", mixture_wav=tone(0.2), vocals_wav=tone(0.2))
+    (bad / "track.yaml").write_bytes(text.encode("latin-1"))
+    write(tmp_path / "own" / "Good", mixture_wav=tone(0.2), vocals_wav=tone(0.2))
+    tracks = {track.title: track for track in Own().discover(tmp_path / "own")}
+    assert set(tracks) == {"Bad", "Good"}
+    with pytest.raises(InputError, match=r"track\.yaml") as caught:
+        Own().extract(tracks["Bad"], pd.DataFrame(), tmp_path)
+    assert "split is one of" in caught.value.expected
+
+
+def test_two_files_of_one_kind_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "own" / "A", mixture_wav=tone(0.2), vocals_wav=tone(0.2), vocals_flac=tone(0.2))
+    (track,) = Own().discover(tmp_path / "own")
+    with pytest.raises(InputError, match=r"vocals\.flac, vocals\.wav"):
+        Own().extract(track, pd.DataFrame(), tmp_path)
+
+
+def test_folders_without_vocals_are_no_tracks(tmp_path: Path) -> None:
+    write(tmp_path / "own" / "A", mixture_wav=tone(0.2))
+    write(tmp_path / "own" / "B" / "session", mixture_wav=tone(0.2), vocals_wav=tone(0.2))
+    (track,) = Own().discover(tmp_path / "own")
+    assert track.slug == "b-session"
+
+
+def test_a_folder_without_tracks_is_refused(tmp_path: Path, quiet: Callable[[str], None]) -> None:
+    settings = Settings(own=str(tmp_path), storage=tmp_path / "storage")
+    with pytest.raises(InputError, match="ISOLATION_OWN"):
+        Own().discover(Own().obtain(settings, quiet))

@@ -1,0 +1,75 @@
+"""A fourth dataset, as the README adds one: a reader in a file, a line, and the chain takes it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import soundfile
+from pipelines_site import PROJECT, Site, build_site
+from small_datasets import tone
+
+from data.tables import read_table
+
+READER = '''
+import shutil
+from pathlib import Path
+
+from data.datasets.base import Dataset, folder_or_archive
+from data.tracks import SourceTrack, track_slug
+
+
+class Duets(Dataset):
+    """Pairs of files <song>.mix.wav and <song>.voice.wav."""
+
+    name = "duets"
+    title = "Duets"
+    description = "Duets: pairs of files, a mixture and a voice"
+    code_version = "1"
+
+    def obtain(self, settings, log):
+        return folder_or_archive(settings, self.name, self.setting(settings), log)
+
+    def discover(self, folder):
+        return [
+            SourceTrack("duets", track_slug(mix.name[:-8]), mix.name[:-8], mix.name[:-8], "CC0", None,
+                        (mix, mix.with_name(mix.name[:-8] + ".voice.wav")))
+            for mix in sorted(folder.glob("*.mix.wav"))
+        ]
+
+    def extract(self, track, metadata, folder):
+        for source, name in zip(track.files, ("mixture.wav", "vocals.wav")):
+            shutil.copyfile(source, folder / name)
+        return {"vocal_stems": 1}
+'''
+
+
+def test_one_file_and_one_line_add_a_dataset(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
+    for number in range(3):
+        (tmp_path / "duets").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "duets" / f"Song {number}.mix.wav", tone(1.0, 100 + number), 44100)
+        soundfile.write(tmp_path / "duets" / f"Song {number}.voice.wav", tone(1.0, 300 + number), 44100)
+    (tmp_path / "duets_reader.py").write_text(READER)
+    program = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "from duets_reader import Duets; from data.datasets import DATASETS\n"
+        "DATASETS['duets'] = Duets()\n"
+        "from data.settings import load_settings; from pipelines.chain import Chain; import dagster as dg\n"
+        "from pipelines.definitions import build_definitions; from assets.lanes import LANES\n"
+        "settings = load_settings()\n"
+        "with dg.DagsterInstance.ephemeral() as instance:\n"
+        "    chain = Chain(build_definitions(settings), instance)\n"
+        "    assert chain.run('ingest')\n"
+        "    for lane in LANES: chain.prepare(lane, settings.root)\n"
+        "    assert chain.run('assemble'), chain.tally.failures\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    environment = Site(tmp_path).environment | {"ISOLATION_DUETS": str(tmp_path / "duets")}
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    manifest = read_table(site.storage / "training_set/manifest/manifest.parquet")
+    assert set(manifest["dataset"]) == {"musdb18", "medleydb", "duets"}
+    splits = read_table(site.storage / "training_set/splits/splits.parquet")
+    assert (splits["dataset"] == "duets").sum() == 3
