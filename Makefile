@@ -50,6 +50,8 @@ endef
 
 ffmpeg:
 	@if ! command -v ffmpeg >/dev/null || ! command -v ffprobe >/dev/null; then $(call need_package,ffmpeg); fi
+	# Debian's ffmpeg brings it along; one that was built otherwise may not.
+	if command -v ldconfig >/dev/null && ! ldconfig -p | grep -q 'libchromaprint\.so\.1'; then $(call need_package,libchromaprint1); fi
 
 .venv/ready: pyproject.toml constraints.txt
 	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then

@@ -23,8 +23,6 @@ from data.engine import ExecutorEngine, cores
 from data.preparation import NORMALISED, STEMS, TrackJob, prepare_track
 from data.sources import IndexedTrack, RawFile
 
-_LENGTHS_S = (60, 240, 960)
-
 
 def jobs(source: Path, storage: Path, steps: tuple[str, ...]) -> list[TrackJob]:
     """A job for every track of the dataset in `source`; the checksums belong to another stage and are left out."""
@@ -82,6 +80,7 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=240.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", default="60,240,960", help="lengths of tracks to measure memory with, seconds")
     parser.add_argument("--peak", type=Path, help="only measure the memory that this dataset takes")
     options = parser.parse_args()
     work: Path = options.work
@@ -108,7 +107,7 @@ def main() -> None:
     rows.append((f"{ours}, normalised and measured too", f"{both:.1f}", f"{both / options.tracks:.2f}"))
     memory = {
         length: memory_of(stem_mp4_tracks(work / f"musdb18-1x{length}", 1, length), work / "peak")
-        for length in _LENGTHS_S
+        for length in map(int, options.memory.split(","))
     }
     rows += [(f"memory of a worker, track of {length} s", f"{value:.0f} MB", "") for length, value in memory.items()]
     faster, beside = ratio(times, loop, ours), ratio(times, ours, alone)

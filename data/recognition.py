@@ -46,7 +46,7 @@ class Fingerprinter:
     """
 
     def __init__(self) -> None:
-        self._chromaprint = _library()
+        self._chromaprint = require_library()
         self._context = self._chromaprint.Fingerprinter()
         self._context.start(SAMPLE_RATE, CHANNELS)
 
@@ -186,7 +186,8 @@ def _share_set(fingerprint: Fingerprint) -> npt.NDArray[np.float64]:
     return np.unpackbits(fingerprint.view(np.uint8).reshape(-1, 4), axis=1).mean(axis=0)
 
 
-def _library() -> ModuleType:
+def require_library() -> ModuleType:
+    """The module `chromaprint`. Raises InputError where the shared library behind it is not installed."""
     # Importing chromaprint fails where the shared library is missing, hence not at the top.
     try:
         import chromaprint

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from data.audio import require_program
 from data.errors import InputError
+from data.recognition import require_library
 from data.settings import Settings, load_settings
 from models.candidate import candidate_path, load_candidate
 
@@ -40,6 +41,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
             load_candidate(candidate_path(name, settings.candidates))
         for program in ("ffmpeg", "ffprobe"):
             require_program(program)
+        require_library()
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return BAD_INPUT

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,10 @@ NO_METADATA = pd.DataFrame()
 @pytest.fixture(scope="module")
 def stem_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_stem_mp4(tmp_path_factory.mktemp("musdb") / "train" / "An Artist - A Song.stem.mp4")
+
+
+def run_ffmpeg(*arguments: object) -> None:
+    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *map(str, arguments)], check=True)
 
 
 def empty(folder: Path) -> Path:
@@ -76,11 +81,8 @@ def test_an_archive_that_holds_the_dataset_in_a_folder_is_unpacked_once(
 
 def test_a_stem_file_cut_short_is_refused(stem_file: Path, tmp_path: Path) -> None:
     # Index first, as the real files have it: then a cut file decodes without an error, only shorter.
-    import subprocess
-
     moved = tmp_path / "An Artist - A Song.stem.mp4"
-    command = ["ffmpeg", "-v", "error", "-i", stem_file, "-map", "0", "-c", "copy", "-movflags", "faststart", moved]
-    subprocess.run(command, check=True)
+    run_ffmpeg("-i", stem_file, "-map", "0", "-c", "copy", "-movflags", "faststart", moved)
     whole = moved.read_bytes()
     extract_stem_mp4(moved, empty(tmp_path / "whole"))
     cut = tmp_path / "cut.stem.mp4"
@@ -88,6 +90,52 @@ def test_a_stem_file_cut_short_is_refused(stem_file: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match="cut short or damaged") as caught:
         extract_stem_mp4(cut, empty(tmp_path / "half"))
     assert "as the container says" in caught.value.expected
+
+
+def test_a_picture_in_a_stem_file_does_no_harm(stem_file: Path, tmp_path: Path) -> None:
+    pixel = tmp_path / "cover.png"
+    run_ffmpeg("-f", "lavfi", "-i", "color=red:size=16x16:duration=0.04", "-frames:v", "1", pixel)
+    pictured = tmp_path / "An Artist - A Song.stem.mp4"
+    run_ffmpeg(
+        *(
+            "-i",
+            stem_file,
+            "-i",
+            pixel,
+            "-map",
+            "0",
+            "-map",
+            "1",
+            "-c",
+            "copy",
+            "-disposition:v:0",
+            "attached_pic",
+            pictured,
+        )
+    )
+    frames = extract_stem_mp4(pictured, empty(tmp_path / "out"))
+    assert frames == extract_stem_mp4(stem_file, empty(tmp_path / "plain"))
+    assert (tmp_path / "out/vocals.wav").read_bytes() == (tmp_path / "plain/vocals.wav").read_bytes()
+
+
+def test_a_stem_file_that_is_damaged_in_its_middle_is_refused(stem_file: Path, tmp_path: Path) -> None:
+    content = bytearray(stem_file.read_bytes())
+    start = content.index(b"mdat") + len(content) // 3
+    content[start : start + len(content) // 4] = bytes(len(content) // 4)
+    damaged = tmp_path / "damaged.stem.mp4"
+    damaged.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        extract_stem_mp4(damaged, empty(tmp_path / "out"))
+    assert "damaged" in caught.value.found or "frames" in caught.value.found
+
+
+def test_every_track_has_its_own_licence(tmp_path: Path) -> None:
+    empty(tmp_path / "train")
+    for name in ("A Classic Education - NightOwl", "Al James - Schoolboy Facination"):
+        (tmp_path / "train" / f"{name}.stem.mp4").write_bytes(b"")
+    licences = {track.artist: track.licence for track in Musdb18().discover(tmp_path)}
+    assert licences["A Classic Education"] == "CC BY-NC-SA 4.0"  # one of MedleyDB's
+    assert "restricted" in licences["Al James"]
 
 
 def test_a_stem_file_that_is_not_audio_is_refused(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def changed(change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndar
 
 BROKEN = {
     "cut_short": changed(lambda m, v: (m[-2 * RATE :], v[-2 * RATE :])),
-    "ends_abruptly": changed(lambda m, v: (np.vstack([m, 4 * REST[:RATE]]), np.vstack([v, np.zeros((RATE, 2))]))),
+    "ends_abruptly": changed(
+        lambda m, v: (np.vstack([m, 4 * REST[RATE // 4 : RATE // 2]]), np.vstack([v, np.zeros((RATE // 4, 2))]))
+    ),
     "silent_mixture": changed(lambda m, v: (1e-4 * m, 1e-4 * v)),
     "silent_vocals": changed(lambda m, v: (m, 1e-5 * v)),
     "clipping": changed(lambda m, v: (np.clip(8 * m, -1, 1), v)),

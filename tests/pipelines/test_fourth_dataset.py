@@ -12,37 +12,13 @@ from small_datasets import tone
 
 from data.tables import read_table
 
-READER = '''
-import shutil
-from pathlib import Path
-
-from data.datasets.base import Dataset, folder_or_archive
-from data.tracks import SourceTrack, track_slug
+README = PROJECT / "README.md"
 
 
-class Duets(Dataset):
-    """Pairs of files <song>.mix.wav and <song>.voice.wav."""
-
-    name = "duets"
-    title = "Duets"
-    description = "Duets: pairs of files, a mixture and a voice"
-    code_version = "1"
-
-    def obtain(self, settings, log):
-        return folder_or_archive(settings, self.name, self.setting(settings), log)
-
-    def discover(self, folder):
-        return [
-            SourceTrack("duets", track_slug(mix.name[:-8]), mix.name[:-8], mix.name[:-8], "CC0", None,
-                        (mix, mix.with_name(mix.name[:-8] + ".voice.wav")))
-            for mix in sorted(folder.glob("*.mix.wav"))
-        ]
-
-    def extract(self, track, metadata, folder):
-        for source, name in zip(track.files, ("mixture.wav", "vocals.wav")):
-            shutil.copyfile(source, folder / name)
-        return {"vocal_stems": 1}
-'''
+def reader() -> str:
+    """The Python file that the README's section on adding a dataset shows."""
+    section = README.read_text().partition("## Adding a dataset")[2]
+    return section.partition("```python\n")[2].partition("```")[0]
 
 
 def test_one_file_and_one_line_add_a_dataset(tmp_path: Path) -> None:
@@ -51,7 +27,7 @@ def test_one_file_and_one_line_add_a_dataset(tmp_path: Path) -> None:
         (tmp_path / "duets").mkdir(exist_ok=True)
         soundfile.write(tmp_path / "duets" / f"Song {number}.mix.wav", tone(1.0, 100 + number), 44100)
         soundfile.write(tmp_path / "duets" / f"Song {number}.voice.wav", tone(1.0, 300 + number), 44100)
-    (tmp_path / "duets_reader.py").write_text(READER)
+    (tmp_path / "duets_reader.py").write_text(reader())
     program = (
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
         "from duets_reader import Duets; from data.datasets import DATASETS\n"
