@@ -15,7 +15,7 @@ _BANDS = np.unique(np.round(np.geomspace(1, _WINDOW // 2 + 1, 41)).astype(int)) 
 _HANN = signal.get_window("hann", _WINDOW).astype(np.float32)
 _COMPRESSION = 10.0  # a band of a tenth of the mean magnitude is where the logarithm begins to bend
 
-_SHORTEST_S = 4.0
+_SHORTEST_S, _LONGEST_S = 4.0, 240
 _USUAL_BPM, _OCTAVES, _SLOWEST_BPM = 120.0, 0.9, 30.0  # centre, width and lower end of the prior
 # Onset strength of 40 generated songs deviates by 0.06 and more from its mean, that of held tones by at most 0.006.
 _FEWEST_ONSETS = 0.025
@@ -25,18 +25,24 @@ _CLEAR_PULSE = 6.0
 
 
 class TempoMeter:
-    """Measures the tempo of audio that comes in blocks; holds 12 kB for each second of it.
+    """Measures the tempo of audio that comes in blocks; holds 12 kB for each second of the first four minutes.
 
     Source: Ellis, "Beat Tracking by Dynamic Programming" (Journal of New Music Research 36, 2007), section 3.2.
     """
 
     def __init__(self) -> None:
         self._waiting = np.empty(0, dtype=np.float32)
+        self._frames = 0
         self._bands: list[npt.NDArray[np.float32]] = []
 
     def feed(self, block: Audio) -> None:
-        """Take the next `block (2, frames)` float32 at 44100 Hz, of any size: the tempo does not depend on it."""
-        self._waiting = np.concatenate([self._waiting, block.mean(axis=0)])
+        """Take the next `block (2, frames)` float32 at 44100 Hz, of any size: the tempo does not depend on it.
+
+        What comes after four minutes is not heard, so that memory does not grow with the track.
+        """
+        heard = block[:, : max(0, _LONGEST_S * SAMPLE_RATE - self._frames)]
+        self._frames += heard.shape[1]
+        self._waiting = np.concatenate([self._waiting, heard.mean(axis=0)])
         # Always as many windows at a time: the last bit of a transform depends on how many are made together.
         while len(self._waiting) >= (_BATCH - 1) * _HOP + _WINDOW:
             self._bands.append(_magnitudes(self._waiting[: (_BATCH - 1) * _HOP + _WINDOW]))

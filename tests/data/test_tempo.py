@@ -150,3 +150,13 @@ def test_irregular_strokes_have_no_tempo(seed: int) -> None:
 
 def test_one_stroke_has_no_tempo() -> None:
     assert tempo(struck(np.array([3.0]), np.ones(200), 10)) is None
+
+
+def test_what_comes_late_is_not_heard_and_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.tempo._LONGEST_S", 12)
+    meter, short = TempoMeter(), TempoMeter()
+    for block in (clicks(100.0), clicks(150.0, 30.0)):
+        meter.feed(block)
+    short.feed(clicks(100.0)[:, : 12 * SAMPLE_RATE])
+    assert sum(map(len, meter._bands)) == sum(map(len, short._bands))
+    assert meter.finish() == short.finish()
