@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
+from data.engine import cores
 from data.files import publish
 
 PROCESS_TAG = "isolation/process"
@@ -18,8 +19,12 @@ _SERVER_TAG = ".dagster/grpc_info"  # where Dagster's own launcher notes which c
 _CONFIGURATION = {
     "telemetry": {"enabled": False},
     "nux": {"enabled": False},  # no dialog that asks for an e-mail address
-    # One training at a time: candidates share one GPU (pool "gpu").
-    "concurrency": {"pools": {"granularity": "op", "default_limit": 1}},
+    "concurrency": {
+        # One training at a time: candidates share one GPU (pool "gpu").
+        "pools": {"granularity": "op", "default_limit": 1},
+        # `dagster job backfill` starts a run for every track, each a process of its own that uses all cores.
+        "runs": {"max_concurrent_runs": max(2, cores())},
+    },
     # A killed run must not hold its place in the pool for ever.
     "run_monitoring": {"enabled": True, "free_slots_after_run_end_seconds": 10},
 }
