@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,35 @@ def test_work_that_fails_leaves_the_former_output(tmp_path: Path) -> None:
 def test_a_checksum_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_version_by_content_changes_with_the_files_only(tmp_path: Path) -> None:
+    def work(text: str) -> Callable[[Path], dict[str, object]]:
+        return lambda folder: {"length": (folder / "a.txt").write_text(text)}
+
+    versions = []
+    for wanted, text in (("first", "same"), ("second", "same"), ("third", "other")):
+        outcome = cache.make(tmp_path / "out", wanted, work(text), version=cache.BY_CONTENT)
+        assert not outcome.cached
+        versions.append(outcome.record.version)
+    assert versions[0] == versions[1] != versions[2]
+    assert cache.make(tmp_path / "out", "third", work("")).record.version == versions[2]
+
+
+def test_the_version_is_the_fingerprint_or_what_is_given(tmp_path: Path) -> None:
+    assert cache.make(tmp_path / "a", "wanted", lambda _: {}).record.version == "wanted"
+    assert cache.make(tmp_path / "b", "wanted", lambda _: {}, version="given").record.version == "given"
+
+
+def test_checksums_of_linked_files_are_not_computed_again(tmp_path: Path) -> None:
+    made = cache.make(tmp_path / "a", "a", lambda folder: {"": (folder / "x").write_bytes(b"1") and None})
+    stamp = made.record.files["x"]
+    forged = {"x": cache.Stamp(stamp.size, stamp.mtime_ns, "known")}
+    linked = cache.make(
+        tmp_path / "b", "b", lambda folder: {"": os.link(tmp_path / "a" / "x", folder / "x")}, linked=forged
+    )
+    assert linked.record.files["x"].sha256 == "known"
+    other = cache.make(
+        tmp_path / "c", "c", lambda folder: {"": (folder / "x").write_bytes(b"2") and None}, linked=forged
+    )
+    assert other.record.files["x"].sha256 != "known"

@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyloudnorm
 import pytest
 import soundfile
+import soxr
 from small_datasets import RATE, tone
 
 from data import audio, measure
@@ -87,3 +89,36 @@ def test_silence_has_no_loudness() -> None:
     silence = np.zeros((2, RATE), np.float32)
     assert measure.loudness_lufs(silence) is None
     assert measure.rms_db(silence) == -120
+
+
+def test_loudness_is_pyloudnorms() -> None:
+    rng = np.random.default_rng(0)
+    samples = (0.1 * rng.standard_normal((2, 12 * RATE))).astype(np.float32)
+    samples[:, : 4 * RATE] *= 0.02  # quiet enough for the relative gate
+    expected = pyloudnorm.Meter(RATE).integrated_loudness(samples.T.astype(np.float64))
+    assert measure.loudness_lufs(samples) == pytest.approx(expected, abs=1e-3)
+
+
+def test_resampling_in_blocks_is_resampling_at_once(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (48000 * 3 + 123, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", samples, 48000, subtype="FLOAT")
+    streamed = np.concatenate(list(canonical_blocks(tmp_path / "a.wav")), axis=1)
+    whole = soxr.resample(samples, 48000, RATE, quality="HQ").T
+    assert streamed.shape == whole.shape
+    np.testing.assert_allclose(streamed, whole, atol=1e-6)
+
+
+def test_audio_that_needs_no_change_takes_no_space(tmp_path: Path) -> None:
+    source = stems(tmp_path / "in", tone(2.0), tone(2.0, 330))
+    normalise_track(source, tmp_path / "out")
+    for name in ("mixture.wav", "vocals.wav"):
+        assert (tmp_path / "out" / name).samefile(source / name)
+
+
+def test_a_fingerprint_lies_beside_the_audio(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    music = np.concatenate([tone(1.0, frequency) for frequency in rng.uniform(200, 2000, 8)])
+    normalise_track(stems(tmp_path / "in", music, music), tmp_path / "out")
+    fingerprint = np.load(tmp_path / "out" / "recording.npy")
+    assert fingerprint.dtype == np.uint32
+    assert len(fingerprint) > 20

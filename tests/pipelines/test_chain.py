@@ -5,6 +5,7 @@ Tests that change the finished site run the chain again and so leave it finished
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from pipelines_site import PROJECT, Site, build_site
@@ -53,6 +55,19 @@ def test_every_output_of_the_chain_is_there(finished: Site) -> None:
     assert page.count("<audio") >= 3
     assert not re.search(r"""(src|href)=["']https?://""", page)
     assert (storage / "evaluation/listening_test/ballot.html").is_file()
+
+
+def test_the_manifest_documents_every_column_inside_the_file(finished: Site) -> None:
+    path = finished.storage / "training_set/manifest/manifest.parquet"
+    for field in pq.read_schema(path):
+        assert len((field.metadata or {}).get(b"doc", b"")) > 10, field.name
+    manifest = read_table(path).set_index("track_id")
+    ann = manifest.loc["medleydb/ann-one"]
+    assert (list(ann["vocal_kinds"]), ann["vocal_stems"]) == (["female singer", "vocalists"], 2)
+    assert (ann["artist"], ann["genre"], ann["licence"]) == ("Ann", "Rock", "CC BY-NC-SA 4.0")
+    raw = finished.folder / "medleydb/Ann_One/Ann_One_MIX.wav"
+    assert f"{hashlib.sha256(raw.read_bytes()).hexdigest()}  Ann_One_MIX.wav" in list(ann["raw_checksums"])
+    assert "cut_short" in ann["flags"]  # these songs have two seconds
 
 
 def test_a_second_run_does_no_work_and_says_so(finished: Site) -> None:
