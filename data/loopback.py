@@ -15,7 +15,7 @@ PAIRS_FILE = "pairs.parquet"
 
 PAIRS = pa.schema(
     [
-        pa.field("track_id", pa.string(), metadata={"doc": "<dataset>/<slug>"}),
+        pa.field("track_id", pa.string(), metadata={"doc": "dataset/slug"}),
         pa.field("split", pa.string(), metadata={"doc": "train or validation"}),
         pa.field("kind", pa.string(), metadata={"doc": "original, vocal_loopback or instrumental_loopback"}),
         pa.field("input", pa.string(), metadata={"doc": "mixture, vocals or accompaniment"}),

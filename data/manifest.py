@@ -25,7 +25,7 @@ def _column(name: str, kind: pa.DataType, doc: str) -> pa.Field:
 
 MANIFEST = pa.schema(
     [
-        _column("track_id", pa.string(), "<dataset>/<slug>"),
+        _column("track_id", pa.string(), "dataset/slug"),
         _column("dataset", pa.string(), "dataset the track comes from"),
         _column("title", pa.string(), "title as the dataset spells it"),
         _column("artist", pa.string(), "artist as the dataset spells it"),

@@ -18,7 +18,7 @@ QUALITY_FILE = "quality.parquet"
 
 QUALITY = pa.schema(
     [
-        pa.field("track_id", pa.string(), metadata={"doc": "<dataset>/<slug>"}),
+        pa.field("track_id", pa.string(), metadata={"doc": "dataset/slug"}),
         pa.field("rule", pa.string(), metadata={"doc": "name of the rule, which is also the name of its check"}),
         pa.field("severity", pa.string(), metadata={"doc": "warning or error"}),
         pa.field("expected", pa.string(), metadata={"doc": "what the rule asks for, with its threshold"}),

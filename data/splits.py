@@ -19,7 +19,7 @@ NAMES = ("train", "validation", "test", "reserved", EXCLUDED)
 
 SPLITS = pa.schema(
     [
-        pa.field("track_id", pa.string(), metadata={"doc": "<dataset>/<slug>"}),
+        pa.field("track_id", pa.string(), metadata={"doc": "dataset/slug"}),
         pa.field("dataset", pa.string(), metadata={"doc": "dataset the track comes from"}),
         pa.field("artist", pa.string(), metadata={"doc": "artist as the dataset spells it"}),
         pa.field("artist_key", pa.string(), metadata={"doc": "artist as compared: letters and digits only"}),
