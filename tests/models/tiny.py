@@ -83,6 +83,8 @@ def tiny_pairs(root: Path, train: int = 3, validation: int = 1, seconds: float =
                 "target": "vocals",
                 "mixture_path": f"{folder}/mixture.wav",
                 "vocals_path": f"{folder}/vocals.wav",
+                "mixture_sha256": f"mixture {folder}",
+                "vocals_sha256": f"vocals {folder}",
                 "frames": frames,
             }
         )
