@@ -11,11 +11,13 @@ import difflib
 import json
 import re
 from collections.abc import Hashable, Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data.errors import InputError
 
@@ -65,6 +67,78 @@ class ReportNetworkSettings(Section):
     output: Literal["spectrum", "complex_mask", "mask"]
     mask_bound: Positive
     gain: Literal["none", "projection"]
+
+
+class BandRangeSettings(Section):
+    """Bands of equal width, from where the range before it ends up to a frequency."""
+
+    width_hz: Positive
+    up_to_hz: Positive
+
+
+def _ranges_rise(ranges: list[BandRangeSettings]) -> list[BandRangeSettings]:
+    edges = [r.up_to_hz for r in ranges]
+    if any(after <= before for before, after in pairwise(edges)):
+        raise ValueError(f"up_to_hz must rise from range to range, found {edges}")
+    return ranges
+
+
+Bands = Annotated[list[BandRangeSettings], Field(min_length=1), AfterValidator(_ranges_rise)]
+
+
+class BandSplitNetworkSettings(Section):
+    """The report's network grown up: a pre-FC per band, LSTMs along time and bands. See `models.networks.bandsplit`."""
+
+    name: Literal["bandsplit"]
+    bands: Bands
+    features: Size
+    blocks: Size
+    lstm_hidden: Size
+    mask_hidden: Size
+    mask_bound: Positive | None
+
+
+class OpenUnmixNetworkSettings(Section):
+    """Open-Unmix's network. Explained in `models.networks.openunmix`."""
+
+    name: Literal["openunmix"]
+    bandwidth_hz: Annotated[float, Field(gt=0, le=22050)]
+    hidden: Annotated[int, Field(gt=0, multiple_of=2)]
+    lstm_layers: Size
+    bidirectional: bool
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class HTDemucsNetworkSettings(Section):
+    """Hybrid Transformer Demucs, from the package demucs. Explained in `models.networks.packaged`."""
+
+    name: Literal["htdemucs"]
+    channels: Annotated[int, Field(gt=0, multiple_of=8)]
+    growth: Size
+    transformer_channels: Annotated[int, Field(gt=0, multiple_of=4)]
+    transformer_layers: Size
+    transformer_heads: Size
+
+    @model_validator(mode="after")
+    def _heads_share_the_channels(self) -> Self:
+        if self.transformer_channels % self.transformer_heads:
+            raise ValueError(
+                f"transformer_channels must be a multiple of transformer_heads ({self.transformer_heads}), "
+                f"found {self.transformer_channels}"
+            )
+        return self
+
+
+class BSRoformerNetworkSettings(Section):
+    """Band-split RoFormer, from the package bs-roformer. Explained in `models.networks.packaged`."""
+
+    name: Literal["bs_roformer"]
+    bands: Bands
+    features: Size
+    blocks: Size
+    heads: Size
+    head_features: Annotated[int, Field(gt=0, multiple_of=2)]
+    mask_layers: Size
 
 
 class ContrastiveCosineSettings(Section):
@@ -133,8 +207,14 @@ class TrainingSettings(Section):
     augmentation: AugmentationSettings
 
 
-# More networks join as `Annotated[ReportNetworkSettings | OtherSettings, Field(discriminator="name")]`.
-NetworkSettings = ReportNetworkSettings
+NetworkSettings = Annotated[
+    ReportNetworkSettings
+    | BandSplitNetworkSettings
+    | OpenUnmixNetworkSettings
+    | HTDemucsNetworkSettings
+    | BSRoformerNetworkSettings,
+    Field(discriminator="name"),
+]
 LossSettings = Annotated[
     ContrastiveCosineSettings | RepairedContrastiveCosineSettings | L1Settings, Field(discriminator="name")
 ]
@@ -260,16 +340,17 @@ def _problem(fault: Any, content: Mapping[str, Any]) -> tuple[str, str, str]:
     return key, message[0].lower() + message[1:], _shown(fault["input"])
 
 
-def _known_keys(parts: list[str], content: Mapping[str, Any]) -> list[str]:
-    section: type[BaseModel] = Candidate
+def _known_keys(parts: list[str], content: Any) -> list[str]:
+    """The keys of the section at `parts`; of sections with variants, those of the one that `content` names."""
+    kind: Any = Candidate
     for part in parts:
-        if part == "loss":
-            variants = (ContrastiveCosineSettings, RepairedContrastiveCosineSettings, L1Settings)
-            chosen = content["loss"]["name"]
-            section = next(v for v in variants if chosen in v.model_fields["name"].annotation.__args__)  # type: ignore[union-attr]
+        if get_origin(kind) is list:
+            kind, content = get_args(kind)[0], content[int(part)]
         else:
-            section = section.model_fields[part].annotation  # type: ignore[assignment]
-    return _keys(section)
+            kind, content = kind.model_fields[part].annotation, content[part]
+        if get_origin(kind) in (Union, UnionType):
+            kind = next(v for v in get_args(kind) if content["name"] in get_args(v.model_fields["name"].annotation))
+    return _keys(kind)
 
 
 def _keys(section: type[BaseModel]) -> list[str]:

@@ -1,21 +1,38 @@
 """The networks, by the name that a candidate gives.
 
-A new network is one module here, one class of settings in `models.candidate`, and one line below.
+A network is added in four places, each of which needs nothing of the others' insides:
+
+1. its settings: a class in `models.candidate` with `name: Literal["mine"]`, joined to `NetworkSettings` there;
+2. its layers: a module here with a subclass of `Network` that is made from the STFT's settings and its own;
+3. one entry below;
+4. a candidate that uses it: a YAML file in `models/candidates`, which is a partition from then on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from models.candidate import Candidate
+from models.candidate import Candidate, StftSettings
+from models.networks.bandsplit import BandSplitNetwork
 from models.networks.base import Network
+from models.networks.openunmix import OpenUnmixNetwork
+from models.networks.packaged import BSRoformerNetwork, HTDemucsNetwork
 from models.networks.report import ReportNetwork
 
-NETWORKS: dict[str, Callable[[Candidate], Network]] = {
-    "report": lambda candidate: ReportNetwork(candidate.stft, candidate.network),
+# The second argument is the network's own settings: those in `models.candidate` of the same name.
+NETWORKS: dict[str, Callable[[StftSettings, Any], Network]] = {
+    "report": ReportNetwork,
+    "bandsplit": BandSplitNetwork,
+    "openunmix": OpenUnmixNetwork,
+    "htdemucs": HTDemucsNetwork,
+    "bs_roformer": BSRoformerNetwork,
 }
 
 
 def build_network(candidate: Candidate) -> Network:
-    """The network a candidate describes, with fresh weights from torch's current seed."""
-    return NETWORKS[candidate.network.name](candidate)
+    """The network a candidate describes, with fresh weights from torch's current seed.
+
+    Raises InputError where it comes from a package that is not installed.
+    """
+    return NETWORKS[candidate.network.name](candidate.stft, candidate.network)

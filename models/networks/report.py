@@ -32,9 +32,8 @@ from torch import Tensor, nn
 from data.audio import CHANNELS, SAMPLE_RATE
 from models.candidate import ReportNetworkSettings, StftSettings
 from models.networks.base import Network
+from models.networks.layers import TINY, StepBatchNorm, complex_mask
 from models.stft import Sound
-
-TINY = 1e-8  # energy of a frame below which it counts as silent; keeps divisions and their gradients finite
 
 
 class ReportNetwork(Network):
@@ -145,9 +144,7 @@ class ReportNetwork(Network):
         bound = self.settings.mask_bound
         if self.settings.output == "mask":
             return X * (bound * torch.sigmoid(output[..., 0, :]))
-        size = (output.square().sum(dim=-2) + TINY).sqrt()
-        bounded = output * (bound * torch.tanh(size) / size).unsqueeze(-2)
-        return X * torch.complex(bounded[..., 0, :], bounded[..., 1, :])
+        return X * complex_mask(output[..., 0, :], output[..., 1, :], bound)
 
 
 def aware(steps: Tensor, k: int) -> Tensor:
@@ -166,13 +163,6 @@ def _hidden_layers(widths: list[int], norm: str) -> nn.Sequential:
         if norm == "layer":
             layers.append(nn.LayerNorm(after))
         elif norm == "batch":
-            layers.append(_StepBatchNorm(after))
+            layers.append(StepBatchNorm(after))
         layers.append(nn.ReLU())
     return nn.Sequential(*layers)
-
-
-class _StepBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation of features `(b, t, d)` over batch and time-steps."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.flatten(0, 1)).view_as(input)

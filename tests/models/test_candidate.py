@@ -9,7 +9,7 @@ import yaml
 from tiny import tiny_settings
 
 from data.errors import InputError
-from models.candidate import candidate_names, load_candidate
+from models.candidate import CANDIDATES, candidate_names, load_candidate
 
 
 def _written(folder: Path, settings: object, name: str = "mine.yaml") -> Path:
@@ -67,6 +67,47 @@ def test_every_bad_key_is_named_with_expected_and_found_at_once(tmp_path: Path) 
     assert "network.awareness: true" in error.found
 
 
+def test_a_bad_key_inside_a_list_of_another_networks_settings_is_named(tmp_path: Path) -> None:
+    settings = tiny_settings()
+    settings["network"] = {
+        "name": "bandsplit",
+        "bands": [{"width_hz": 100.0, "up_to_hz": 1000.0}, {"width_herz": 500.0, "up_to_hz": 4000.0}],
+        "features": 8,
+        "blocks": 0,
+        "lstm_hidden": 8,
+        "mask_hiden": 8,
+        "mask_bound": None,
+    }
+    with pytest.raises(InputError) as caught:
+        load_candidate(_written(tmp_path, settings))
+    expected = caught.value.expected
+    assert "5 bad keys" in caught.value.what
+    assert "network.blocks: input should be greater than 0" in expected
+    assert "network.mask_hiden: no such key; did you mean mask_hidden?" in expected
+    assert "network.bands.1.width_herz: no such key; did you mean width_hz?" in expected
+
+
+def test_band_ranges_that_do_not_rise_are_refused(tmp_path: Path) -> None:
+    settings = yaml.safe_load((CANDIDATES / "bandsplit.yaml").read_text())
+    settings["network"]["bands"].reverse()
+    with pytest.raises(InputError, match="up_to_hz must rise from range to range"):
+        load_candidate(_written(tmp_path, settings))
+
+
+def test_attention_heads_must_share_their_channels_evenly(tmp_path: Path) -> None:
+    settings = yaml.safe_load((CANDIDATES / "htdemucs.yaml").read_text())
+    settings["network"]["transformer_heads"] = 3
+    with pytest.raises(InputError, match="must be a multiple of transformer_heads"):
+        load_candidate(_written(tmp_path, settings))
+
+
+def test_repaired_differs_from_report_in_loss_and_output_only() -> None:
+    report, repaired = (load_candidate(name).model_dump() for name in ("report", "repaired"))
+    assert {key for key in report if report[key] != repaired[key]} == {"name", "description", "network", "loss"}
+    changed = {key for key, value in report["network"].items() if repaired["network"][key] != value}
+    assert changed == {"output", "mask_bound", "gain"}
+
+
 def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     settings = tiny_settings()
     settings["stft"]["hop"] = 200
@@ -81,7 +122,7 @@ def test_an_unknown_loss_or_network_names_the_known_ones(tmp_path: Path) -> None
     with pytest.raises(InputError) as caught:
         load_candidate(_written(tmp_path, settings))
     assert "contrastive_cosine_repaired" in caught.value.expected
-    assert "'report'" in caught.value.expected
+    assert all(f"'{name}'" in caught.value.expected for name in ("report", "bandsplit", "openunmix"))
     assert "l3" in caught.value.found
 
 

@@ -7,6 +7,7 @@ import torch
 from tiny import tiny_candidate
 
 from models.networks import build_network
+from models.networks.layers import complex_mask
 from models.networks.report import ReportNetwork, aware
 from models.stft import Sound
 
@@ -80,6 +81,17 @@ def test_a_mask_is_bounded(output: str) -> None:
     X = torch.randn(1, 2, 129, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
     ratio = network.predict(X).abs() / X.abs()
     torch.testing.assert_close(ratio, torch.full_like(ratio, 1.5))
+
+
+def test_a_complex_mask_of_nothing_has_a_finite_gradient() -> None:
+    halves = torch.zeros(2, 5, requires_grad=True)
+    complex_mask(halves[0], halves[1], 1.5).abs().square().sum().backward()
+    assert torch.isfinite(halves.grad).all()
+
+
+def test_a_free_complex_mask_is_what_it_is_made_of() -> None:
+    real, imag = torch.randn(2, 5)
+    torch.testing.assert_close(complex_mask(real, imag, None), torch.complex(real, imag))
 
 
 def test_projection_gives_a_prediction_in_the_right_direction_the_right_gain() -> None:

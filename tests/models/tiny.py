@@ -55,10 +55,10 @@ def tiny_settings() -> dict[str, Any]:
 
 
 def tiny_candidate(**changes: dict[str, Any]) -> Candidate:
-    """The tiny candidate with some keys of its sections changed."""
+    """The tiny candidate with some keys of its sections changed; a section that is named is replaced as a whole."""
     settings = tiny_settings()
     for section, values in changes.items():
-        settings[section] = values if section == "loss" else {**settings[section], **values}
+        settings[section] = values if "name" in values else {**settings[section], **values}
     return parse_candidate("tiny", settings)
 
 
