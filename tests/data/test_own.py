@@ -70,6 +70,13 @@ def test_files_of_different_rate_channels_and_length_are_brought_together(tmp_pa
     np.testing.assert_allclose(vocals[0, 100:RATE], expected[100:], atol=1e-3)
 
 
+def test_vocals_that_are_longer_are_cut_to_the_accompaniment(tmp_path: Path) -> None:
+    write(tmp_path / "own" / "A", vocals_wav=tone(2.5, 330), accompaniment_wav=tone(1.2))
+    _, measured, mixture, vocals = extract(tmp_path / "own")
+    assert mixture.shape == vocals.shape == (2, round(1.2 * RATE))
+    assert measured["length_difference"] == round(1.3 * RATE)
+
+
 def test_labels_beside_the_files_are_used(tmp_path: Path) -> None:
     folder = write(tmp_path / "own" / "some folder", mixture_wav=tone(0.2), vocals_wav=tone(0.2))
     (folder / "track.yaml").write_text("artist: Ann\ntitle: One\nlicence: CC0\ngenre: Rock\nsplit: test\n")

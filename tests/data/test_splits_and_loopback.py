@@ -152,6 +152,14 @@ def test_a_copy_is_excluded_with_the_reason_and_its_artist_goes_with_the_origina
     assert shared_recordings(splits, found) == []
 
 
+def test_an_official_test_track_is_never_excluded_as_a_copy() -> None:
+    table = manifest(musdb())
+    first, second = table.loc[table["official_split"] == "test", "track_id"].iloc[:2]
+    splits = split_tracks(table, copies((first, second, "fingerprint")), **DEFAULTS)
+    assert split_of(splits, first) == split_of(splits, second)
+    assert split_of(splits, first) in ("test", "reserved")
+
+
 @settings(max_examples=60, deadline=None)
 @given(ROWS, st.integers(0, 5), st.lists(st.tuples(st.integers(0, 59), st.integers(0, 59)), max_size=8))
 def test_no_recording_is_ever_in_two_splits(
