@@ -1,8 +1,12 @@
 """Trained separators: one checkpoint per candidate, trained in a process of its own.
 
-CUDA never starts inside a Dagster process; progress comes back through Dagster Pipes.
+CUDA never starts inside a Dagster process; progress comes back through Dagster Pipes. A training goes on in a folder
+that outlives a killed run, `separators/unfinished/<candidate>/<fingerprint>`, and earlier checkpoints of a candidate
+stay in `separators/earlier/<candidate>/<fingerprint>`.
 """
 
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,8 @@ import dagster as dg
 from assets.partitions import CANDIDATES
 from assets.recording import OWNERS, Metadata, folder_of, markdown_table, materialise, picture, upstream
 from assets.training_set import LOOPBACK, MANIFEST
+from data import cache
+from data.files import publish_folder
 from data.loopback import PAIRS_FILE
 from data.manifest import MANIFEST_FILE
 from data.settings import Settings
@@ -23,6 +29,9 @@ CHECKPOINT = dg.AssetKey([GROUP, "checkpoint"])
 CHECKPOINT_FILE = "checkpoint.pt"
 CURVES_FILE = "curves.parquet"
 CURVES_PICTURE = "curves.png"
+STATE_FILE = "state.pt"
+UNFINISHED, EARLIER = "unfinished", "earlier"  # folders beside `checkpoint`
+SHORT = 16  # characters of a fingerprint that name a folder
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -35,7 +44,7 @@ PROJECT = Path(__file__).resolve().parent.parent
     description="A trained separator with its curves; one partition per candidate, which is one YAML file in "
     "models/candidates.",
     kinds={"pytorch"},
-    code_version="1",
+    code_version="2",
     pool="gpu",
 )
 def checkpoint(
@@ -49,32 +58,85 @@ def checkpoint(
     # Described in prose, a candidate is still the same candidate.
     parameters = candidate.model_dump(mode="json", exclude={"description"})
     inputs = {"loopback": upstream(root, LOOPBACK).version}
+    code_version = context.assets_def.code_versions_by_key[CHECKPOINT] or ""
+    fingerprint = cache.fingerprint(code_version=code_version, parameters=parameters, inputs=inputs)
 
     def work(folder: Path) -> dict[str, Any]:
+        again = cache.recall(_earlier(root, name, fingerprint), fingerprint)
+        if again is not None:
+            context.log.info("trained before under the same settings and data: taken from the earlier checkpoints")
+            _link(_earlier(root, name, fingerprint), folder)
+            keep_earlier(root, name, settings.earlier_checkpoints)
+            return again.measured
+        unfinished = root / GROUP / UNFINISHED / name / fingerprint[:SHORT]
         manifest = read_table(folder_of(root, MANIFEST) / MANIFEST_FILE)
         pairs = folder_of(root, LOOPBACK) / PAIRS_FILE
-        command = [sys.executable, "-m", "models.train", str(file), "--pairs", str(pairs)]
-        command += ["--audio-root", str(root), "--output", str(folder), "--device", settings.device]
-        extras = {"fingerprints": inputs, "licences": sorted(manifest["licence"].unique())}
+        command = [*_launcher(settings.training_processes), "models.train", str(file), "--pairs", str(pairs)]
+        command += ["--audio-root", str(root), "--output", str(unfinished), "--device", settings.device]
+        extras = {
+            "fingerprints": inputs,
+            "licences": sorted(manifest["licence"].unique()),
+            "launcher": os.getpid(),
+        }
         process.run(context=context.op_execution_context, command=command, cwd=str(PROJECT), extras=extras)
+        _link(unfinished, folder)
+        (folder / STATE_FILE).unlink()
+        keep_earlier(root, name, settings.earlier_checkpoints)
         # Kept with the checkpoint: the YAML may change before somebody asks what these weights were trained with.
-        return {"settings": parameters, **best_epoch(folder)}
+        return {"run": _run_name(folder), "settings": parameters, **best_epoch(folder)}
 
-    return materialise(context, root, parameters=parameters, inputs=inputs, work=work, show=_show)
+    result = materialise(context, root, parameters=parameters, inputs=inputs, work=work, show=_show)
+    # Only now: a run killed before this line finds its finished training again.
+    shutil.rmtree(root / GROUP / UNFINISHED / name, ignore_errors=True)
+    return result
 
 
 def best_epoch(folder: Path) -> dict[str, Any]:
     """Measurements of the epoch whose weights the checkpoint in `folder` holds, as plain values."""
     curves = read_table(folder / CURVES_FILE)
-    best = curves.loc[curves["validation_loss"].idxmin()]
+    best = curves.loc[curves["kept"].idxmax()]
     return {
         "epochs": len(curves),
         "steps": int(curves["step"].max()),
+        "skipped_steps": int(curves["skipped"].sum()),
         "training_seconds": round(float(curves["seconds"].max()), 1),
         "best_epoch": int(best["epoch"]),
         "best_validation_loss": float(best["validation_loss"]),
         "best_validation_usdr_db": float(best["validation_usdr_db"]),
     }
+
+
+def keep_earlier(root: Path, name: str, count: int) -> None:
+    """Keep a candidate's present checkpoint under its fingerprint, and of all that are kept the `count` newest."""
+    present = cache.recall(folder_of(root, CHECKPOINT, name))
+    if present is not None and count:
+        with publish_folder(_earlier(root, name, present.fingerprint)) as partial:
+            _link(folder_of(root, CHECKPOINT, name), partial)
+    kept = sorted((root / GROUP / EARLIER / name).glob("[!.]*"), key=lambda folder: folder.stat().st_mtime_ns)
+    for folder in kept[: len(kept) - count]:
+        shutil.rmtree(folder)
+
+
+def _earlier(root: Path, name: str, fingerprint: str) -> Path:
+    return root / GROUP / EARLIER / name / fingerprint[:SHORT]
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give the files below `source` a second name below `target`: no audio, no weights are copied."""
+    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True)
+
+
+def _run_name(folder: Path) -> str:
+    """The readable name of the run that wrote `folder`, which is that of its TensorBoard folder."""
+    return next((path.name for path in (folder / "tensorboard").glob("*")), "")
+
+
+def _launcher(processes: int) -> list[str]:
+    """The command that starts a Python module in one process, or in several that train together."""
+    if processes == 1:
+        return [sys.executable, "-m"]
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
+    return [sys.executable, "-m", *launcher]
 
 
 def _show(folder: Path) -> Metadata:

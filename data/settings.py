@@ -79,6 +79,11 @@ class Settings(BaseSettings):
         Path(__file__).resolve().parent.parent / "models" / "candidates", description="folder of the candidates' YAML"
     )
     device: str = Field("auto", description="where networks run: auto, cpu, cuda, cuda:1, mps")
+    training_processes: int = Field(1, ge=1, description="processes that train one candidate together, one a GPU")
+    training_data: Literal["auto", "stream", "resident"] = Field(
+        "auto", description="training set: read from disk as it is heard, in the device's memory, or what fits"
+    )
+    earlier_checkpoints: int = Field(3, ge=0, description="earlier checkpoints kept of each candidate")
 
     def source(self, dataset: str) -> str:
         """Where a dataset comes from: `ISOLATION_<DATASET>`, whether or not it has a field here; `off` if unset."""

@@ -1,8 +1,8 @@
 """What a candidate is: the settings of one separator, from STFT to training, read from one YAML file.
 
 Only settings and their validation belong here; what they mean in tensors stands in `models.stft`, `models.networks`,
-`models.losses`, `models.noise` and `models.training`. This module does not import torch, so that the names and
-settings of candidates can be listed cheaply.
+`models.losses`, `models.noise`, `models.augment` and `models.training`. This module does not import torch, so that the
+names and settings of candidates can be listed cheaply.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class NoiseSettings(Section):
 
 
 class AugmentationSettings(Section):
-    """Changes drawn anew for every chunk; explained in `data.chunks`."""
+    """Changes drawn anew for every chunk; `remix` is explained in `data.chunks`, the others in `models.augment`."""
 
     remix: Share
     gain_db: list[float] = Field(min_length=2, max_length=2)
@@ -189,20 +189,55 @@ class AugmentationSettings(Section):
         return self
 
 
+class ConstantSettings(Section):
+    """The same learning rate throughout."""
+
+    name: Literal["constant"]
+
+
+class CosineSettings(Section):
+    """Half a cosine from the full learning rate down to nothing at the end of the budget."""
+
+    name: Literal["cosine"]
+
+
+class PlateauSettings(Section):
+    """The learning rate times `factor` whenever `epochs` epochs in a row were no better on the validation tracks."""
+
+    name: Literal["plateau"]
+    epochs: Size
+    factor: Annotated[float, Field(gt=0, lt=1)]
+
+
+ScheduleSettings = Annotated[ConstantSettings | CosineSettings | PlateauSettings, Field(discriminator="name")]
+
+
 class TrainingSettings(Section):
-    """How long, how fast and on what chunks a candidate trains; explained in `models.training`."""
+    """How long, how fast and on what chunks a candidate trains.
+
+    `epochs` times `steps_per_epoch` is the budget in steps, `minutes` one in time: what is spent first ends the
+    training. `keep_best`: the measure on the validation tracks by which an epoch is kept, and by which the plateau and
+    early stopping go. `max_skipped_steps`: how many steps of one epoch may have no finite loss or gradient and are
+    skipped. `precision`: of the network's own arithmetic; `auto` is what the device is good at.
+    """
 
     seed: Annotated[int, Field(ge=0)]
     epochs: Size
     steps_per_epoch: Size
+    minutes: Positive | None
     batch_size: Size
     chunk_seconds: Positive
     learning_rate: Positive
     warmup_steps: Annotated[int, Field(ge=0)]
-    schedule: Literal["constant", "cosine"]
+    schedule: ScheduleSettings
     weight_decay: NotNegative
     clip_norm: Positive
+    max_skipped_steps: Annotated[int, Field(ge=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    keep_best: Literal["usdr", "loss"]
+    early_stopping_epochs: Size | None
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    compile: bool
     loader_threads: Size
     augmentation: AugmentationSettings
 

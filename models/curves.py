@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-# seconds: since training began; train_loss: mean over the epoch's steps.
+# train_loss: mean over the epoch's steps; skipped: its steps without a finite gradient, which were left out;
+# seconds: of training so far; kept: the epoch whose weights are in the checkpoint.
 CURVES = pa.schema(
     [
         ("epoch", pa.int64()),
@@ -17,7 +18,9 @@ CURVES = pa.schema(
         ("validation_loss", pa.float64()),
         ("validation_usdr_db", pa.float64()),
         ("learning_rate", pa.float64()),
+        ("skipped", pa.int64()),
         ("seconds", pa.float64()),
+        ("kept", pa.bool_()),
     ]
 )
 
@@ -26,7 +29,7 @@ def draw_curves(curves: pd.DataFrame, title: str) -> bytes:
     """A PNG of losses (left axis) and validation uSDR in dB (right axis) against steps; the kept epoch is marked."""
     figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
     losses = figure.subplots()
-    best = curves.loc[curves["validation_loss"].idxmin()]
+    best = curves.loc[curves["kept"].idxmax()]
     losses.plot(curves["step"], curves["train_loss"], color="tab:blue", marker=".", label="training loss")
     losses.plot(curves["step"], curves["validation_loss"], color="tab:orange", marker=".", label="validation loss")
     losses.plot(

@@ -10,8 +10,10 @@ import argparse
 import base64
 import math
 import os
+import select
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +29,7 @@ from models.candidate import Candidate, load_candidate
 if TYPE_CHECKING:
     from dagster_pipes import PipesContext
 
-    from models.training import Reporter
+    from models.progress import Reporter
 
 BAD_INPUT = 2
 
@@ -41,6 +43,11 @@ class Stopped(BaseException):
 
 
 class TerminalReporter:
+    def start(self, run: Any) -> None: ...
+    def progress(self, p: Any) -> None: ...
+    def audio(self, step: int, sounds: Any) -> None: ...
+    def close(self) -> None: ...
+
     """Progress as lines on standard output."""
 
     def log(self, line: str) -> None:
@@ -51,6 +58,11 @@ class TerminalReporter:
 
 
 class PipesReporter:
+    def start(self, run: Any) -> None: ...
+    def progress(self, p: Any) -> None: ...
+    def audio(self, step: int, sounds: Any) -> None: ...
+    def close(self) -> None: ...
+
     """Progress as log lines of the Dagster run; each epoch also as a message with its row and the curves so far."""
 
     def __init__(self, pipes: PipesContext) -> None:
@@ -95,14 +107,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter, extras: Mapping[str, Any]) -> None:
-    root = load_settings().root
-    pairs = read_table(options.pairs or root / "training_set" / "loopback" / PAIRS_FILE, PAIRS)
+    settings = load_settings()
+    pairs = read_table(options.pairs or settings.root / "training_set" / "loopback" / PAIRS_FILE, PAIRS)
 
     # Torch takes seconds to load: bad input is told before that.
     from models.checkpoint import current_commit
     from models.device import choose_device
     from models.memory import keep_freed_memory
     from models.training import Provenance, train
+    from models.training.processes import join_processes, own_device
 
     keep_freed_memory()
     provenance = Provenance(
@@ -110,21 +123,51 @@ def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter
         licences=tuple(extras.get("licences", ())),
         git_commit=extras.get("git_commit") or current_commit(),
     )
-    output = options.output or root / "separators" / "checkpoint" / candidate.name
-    device = choose_device(options.device or load_settings().device)
-    train(candidate, pairs, options.audio_root or root, output, reporter, device, provenance)
+    output = options.output or settings.root / "separators" / "checkpoint" / candidate.name
+    device = own_device(choose_device(options.device or settings.device))
+    with join_processes(device) as processes:
+        train(
+            candidate,
+            pairs,
+            options.audio_root or settings.root,
+            output,
+            reporter,
+            device,
+            provenance,
+            place=options.data or settings.training_data,
+            processes=processes,
+            save_every_s=options.save_every,
+        )
 
 
 @contextmanager
 def open_reporter() -> Iterator[tuple[Reporter, Mapping[str, Any]]]:
     """Who hears of progress, and what else the launcher passed along."""
-    if "DAGSTER_PIPES_CONTEXT" not in os.environ:
+    # Of several processes that train together, the first alone reports.
+    if "DAGSTER_PIPES_CONTEXT" not in os.environ or os.environ.get("RANK", "0") != "0":
         yield TerminalReporter(), {}
         return
     from dagster_pipes import open_dagster_pipes
 
     with open_dagster_pipes() as pipes:
+        _end_with(pipes.extras.get("launcher"))
         yield PipesReporter(pipes), pipes.extras
+
+
+def _end_with(launcher: int | None) -> None:
+    """Stop this process when the one that launched it is gone: a run that was killed must not train on, unseen.
+
+    Only where the operating system tells (Linux).
+    """
+    if launcher is None or not hasattr(os, "pidfd_open"):
+        return
+    process = os.pidfd_open(launcher)
+
+    def wait() -> None:
+        select.select([process], [], [])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="launcher", daemon=True).start()
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
@@ -139,6 +182,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=Path, metavar="PARQUET", help="the training pairs")
     parser.add_argument("--audio-root", type=Path, metavar="DIR", help="the folder that paths in the pairs start from")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where checkpoint and curves are written")
+    parser.add_argument(
+        "--data",
+        choices=["auto", "stream", "resident"],
+        help="where chunks come from (default: ISOLATION_TRAINING_DATA)",
+    )
+    parser.add_argument(
+        "--save-every",
+        type=float,
+        metavar="SECONDS",
+        help="how often the state is saved that a stopped training goes on from (default: every minute)",
+    )
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: the setting ISOLATION_DEVICE)")
     return parser
 

@@ -13,6 +13,7 @@ TINY = 1e-8  # energy below which a sound counts as silent; keeps divisions and 
 
 def complex_mask(real: Tensor, imag: Tensor, bound: float | None) -> Tensor:
     """The complex mask with these halves; its modulus is squeezed below `bound` (tanh), or left as it is."""
+    real, imag = real.float(), imag.float()  # there are no complex numbers of lower precision
     if bound is None:
         return torch.complex(real, imag)
     size = (real.square() + imag.square() + TINY).sqrt()

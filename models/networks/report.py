@@ -139,7 +139,7 @@ class ReportNetwork(Network):
     def _applied(self, output: Tensor, X: Tensor) -> Tensor:
         """The last layer's `output (b', g, f, h, t)` as the vocals' spectrum, `(b', g, f, t)` like the mixture's X."""
         if self.settings.output == "spectrum":
-            spectrum = torch.complex(output[..., 0, :], output[..., 1, :])
+            spectrum = torch.complex(output[..., 0, :].float(), output[..., 1, :].float())
             return spectrum * self.output_scale[:, None]
         bound = self.settings.mask_bound
         if self.settings.output == "mask":

@@ -14,8 +14,7 @@ import pandas as pd
 class CandidateSection:
     """One candidate: its settings, its curves, and what its checkpoint says about itself.
 
-    `curves` has the columns epoch, step, train_loss, validation_loss, validation_usdr_db, learning_rate, seconds; it
-    may be empty.
+    `curves` has the columns of `models.curves.CURVES`; it may be empty.
     """
 
     name: str

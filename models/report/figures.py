@@ -141,18 +141,12 @@ def curves_figure(curves: pd.DataFrame, title: str = "", theme: Theme = LIGHT) -
     ):
         points = curves[["step", column]].dropna()
         losses.plot(points["step"], points[column], color=colour, marker=".", markersize=4, label=name)
-    validated = curves.dropna(subset=["validation_loss"])
-    if len(validated):
-        best = validated.loc[validated["validation_loss"].idxmin()]
-        losses.plot(
-            best["step"],
-            best["validation_loss"],
-            "o",
-            color=theme.series[1],
-            markersize=10,
-            fillstyle="none",
-            label="lowest validation loss",
-        )
+    kept = curves[curves["kept"]]
+    for axes, column, colour in (
+        (losses, "validation_loss", theme.series[1]),
+        (quality, "validation_usdr_db", theme.series[2]),
+    ):
+        axes.plot(kept["step"], kept[column], "o", color=colour, markersize=10, fillstyle="none", label="kept")
     losses.set(title="Loss (lower is better)", xlabel="step")
     points = curves[["step", "validation_usdr_db"]].dropna()
     quality.plot(points["step"], points["validation_usdr_db"], color=theme.series[2], marker=".", markersize=4)

@@ -14,11 +14,13 @@ import pytest
 import yaml
 from tiny import tiny_pairs, tiny_settings
 
+from data.files import PARTIAL
 from data.loopback import PAIRS
 from data.tables import write_table
 from models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
+FILES = {"checkpoint.pt", "curves.parquet", "curves.png", "validation.parquet", "state.pt"}
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_a_candidate_trains_into_the_storage_root(storage: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "epoch 2 done: training loss" in done.stdout
     folder = storage / "separators/checkpoint/tiny"
-    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.pt", "curves.parquet", "curves.png"]
+    assert {path.name for path in folder.iterdir()} >= FILES
     assert load_checkpoint(folder / "checkpoint.pt").candidate.name == "tiny"
 
 
@@ -84,7 +86,9 @@ def test_a_stopped_training_leaves_whole_files_only(storage: Path, signum: signa
     assert "Traceback" not in errors
     assert signum.name in errors
     folder = storage / "separators/checkpoint/tiny"
-    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.pt", "curves.parquet", "curves.png"]
+    names = {path.name for path in folder.iterdir()}
+    assert names >= FILES
+    assert not any(name.startswith(PARTIAL) for name in names)
     load_checkpoint(folder / "checkpoint.pt")
 
 

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tiny import tiny_pairs, tiny_settings
+
+from data.errors import InputError
+from data.loopback import PAIRS
+from data.tables import read_table, write_table
+from models.checkpoint import load_checkpoint
+from models.training.processes import Processes
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Training pairs with two validation tracks, and the tiny candidate with batches of four."""
+    settings = tiny_settings()
+    settings["training"] |= {"epochs": 2, "steps_per_epoch": 5, "batch_size": 4}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    write_table(tmp_path / "pairs.parquet", tiny_pairs(tmp_path / "audio", validation=3), PAIRS)
+    return tmp_path
+
+
+def _train(folder: Path, processes: int) -> subprocess.CompletedProcess[str]:
+    launcher = (
+        [] if processes == 1 else ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    )
+    arguments = ["--pairs", "pairs.parquet", "--audio-root", "audio", "--device", "cpu", "--output", str(processes)]
+    command = [sys.executable, "-m", *launcher, "models.train", "tiny.yaml", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_two_processes_reach_the_loss_and_weights_of_one_with_the_same_batch(folder: Path) -> None:
+    for processes in (1, 2):
+        done = _train(folder, processes)
+        assert done.returncode == 0, done.stderr
+    one, two = (read_table(folder / name / "curves.parquet") for name in ("1", "2"))
+    for column in ("train_loss", "validation_loss", "validation_usdr_db"):
+        assert two[column].to_numpy() == pytest.approx(one[column].to_numpy(), rel=1e-4)
+    assert len(one) == 2
+    first, second = (load_checkpoint(folder / name / "checkpoint.pt").weights for name in ("1", "2"))
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
+    tracks = [read_table(folder / name / "validation.parquet")["track_id"].tolist() for name in ("1", "2")]
+    assert tracks[0] == tracks[1] == ["demo/song-3", "demo/song-4", "demo/song-5"]
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused_by_name(folder: Path) -> None:
+    done = _train(folder, 3)
+    assert done.returncode != 0
+    assert "training.batch_size" in done.stderr
+    assert "a multiple of the number of processes (3)" in done.stderr
+    assert not (folder / "3").exists()
+
+
+def test_each_process_takes_its_share_of_a_batch() -> None:
+    shares = [Processes(3, rank).share_of(6) for rank in range(3)]
+    assert [list(range(6))[share] for share in shares] == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(InputError):
+        Processes(4, 0).share_of(6)

@@ -1,0 +1,190 @@
+"""A training that is stopped and goes on gives what it would have given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from listener import Listener
+from tiny import tiny_candidate, tiny_pairs, tiny_settings
+
+from data.loopback import PAIRS
+from data.tables import read_table, write_table
+from models.candidate import Candidate
+from models.progress import Progress
+from models.training import TrainingResult, train
+from models.training.state import STATE_FILE, load_state
+
+ROOT = Path(__file__).parents[3]
+OPENUNMIX = {
+    "name": "openunmix",
+    "bandwidth_hz": 16000.0,
+    "hidden": 8,
+    "lstm_layers": 2,
+    "bidirectional": True,
+    "dropout": 0.4,
+}
+
+
+class Stop(BaseException):
+    """The training is stopped at some step."""
+
+
+class Stopper(Listener):
+    """Stops the training when it has reached a step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def progress(self, progress: Progress) -> None:
+        super().progress(progress)
+        if progress.step == self.step:
+            raise Stop
+
+
+@pytest.fixture(autouse=True)
+def _look_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.training.loop.SECONDS_BETWEEN_LOOKS", 0.0)
+
+
+def _train(candidate: Candidate, root: Path, output: str, listener: Listener, **options: Any) -> TrainingResult:
+    pairs = tiny_pairs(root / "audio")
+    return train(candidate, pairs, root / "audio", root / output, listener, save_every_s=0.0, **options)
+
+
+def _same(one: Path, other: Path) -> None:
+    assert (one / "checkpoint.pt").read_bytes() == (other / "checkpoint.pt").read_bytes()
+    curves, validation = (
+        [read_table(folder / name) for folder in (one, other)] for name in ("curves.parquet", "validation.parquet")
+    )
+    pd.testing.assert_frame_equal(*(frame.drop(columns="seconds") for frame in curves))
+    pd.testing.assert_frame_equal(*validation)
+
+
+@pytest.mark.parametrize("stop", [2, 4, 5, 8])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"network": OPENUNMIX},  # dropout and batch statistics
+        {"noise": {"profiles": 1, "snrs_db": [20.0]}},
+        {"training": {"schedule": {"name": "plateau", "epochs": 1, "factor": 0.5}, "learning_rate": 1.0}},
+        {"training": {"precision": "bfloat16"}},
+    ],
+    ids=["plain", "openunmix", "noise", "plateau", "bfloat16"],
+)
+def test_a_stopped_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(
+    tmp_path: Path, changes: dict[str, Any], stop: int
+) -> None:
+    changes = {**changes, "training": {"epochs": 3, "steps_per_epoch": 4, **changes.get("training", {})}}
+    candidate = tiny_candidate(**changes)
+    _train(candidate, tmp_path, "whole", Listener())
+    with pytest.raises(Stop):
+        _train(candidate, tmp_path, "stopped", Stopper(stop))
+    listener = Listener()
+    _train(candidate, tmp_path, "stopped", listener)
+    assert listener.progresses[0].step > 1  # it did go on, and did not begin anew
+    assert listener.runs[0].first_step == listener.progresses[0].step - 1
+    _same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_training_keeps_its_name_and_the_time_it_has_spent(tmp_path: Path) -> None:
+    candidate = tiny_candidate(training={"epochs": 3, "steps_per_epoch": 4})
+    stopper, listener = Stopper(9), Listener()
+    with pytest.raises(Stop):
+        _train(candidate, tmp_path, "out", stopper)
+    _train(candidate, tmp_path, "out", listener)
+    assert listener.runs[0].name == stopper.runs[0].name
+    assert listener.progresses[0].seconds > stopper.progresses[0].seconds
+
+
+def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
+    first = _train(tiny_candidate(), tmp_path, "out", Listener())
+    before = first.checkpoint.stat().st_mtime_ns
+    listener = Listener()
+    again = _train(tiny_candidate(), tmp_path, "out", listener)
+    assert listener.progresses == []
+    assert first.checkpoint.stat().st_mtime_ns == before
+    pd.testing.assert_frame_equal(again.curves, first.curves)
+    assert again.best_epoch == first.best_epoch
+    first.checkpoint.unlink()
+    _train(tiny_candidate(), tmp_path, "out", listener)
+    assert listener.progresses != []
+    assert first.checkpoint.is_file()
+
+
+@pytest.mark.parametrize("change", ["settings", "audio", "damage"])
+def test_a_state_of_another_training_is_not_gone_on_with(tmp_path: Path, change: str) -> None:
+    with pytest.raises(Stop):
+        _train(tiny_candidate(), tmp_path, "out", Stopper(4))
+    candidate, pairs = tiny_candidate(), tiny_pairs(tmp_path / "audio")
+    if change == "settings":
+        candidate = tiny_candidate(training={"learning_rate": 0.02})
+    elif change == "audio":
+        pairs["vocals_sha256"] = "other audio"
+    else:
+        path = tmp_path / "out" / STATE_FILE
+        path.write_bytes(path.read_bytes()[:1000])
+    listener = Listener()
+    train(candidate, pairs, tmp_path / "audio", tmp_path / "out", listener)
+    assert listener.runs[0].first_step == 0
+    assert any("begins anew" in line for line in listener.lines)
+
+
+def test_prose_and_folders_do_not_matter_to_a_state(tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        _train(tiny_candidate(), tmp_path, "out", Stopper(4))
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    listener = Listener()
+    _train(tiny_candidate().model_copy(update={"description": "other words"}), tmp_path, "elsewhere", listener)
+    assert listener.runs[0].first_step > 0
+
+
+def test_a_process_killed_at_any_moment_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    settings = tiny_settings()
+    settings["training"] |= {"epochs": 3, "steps_per_epoch": 60}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    write_table(tmp_path / "pairs.parquet", tiny_pairs(tmp_path / "audio"), PAIRS)
+
+    def command(output: str) -> list[str]:
+        arguments = ["--pairs", "pairs.parquet", "--audio-root", "audio", "--device", "cpu", "--save-every", "0"]
+        return [sys.executable, "-m", "models.train", "tiny.yaml", *arguments, "--output", output]
+
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command("whole"), cwd=tmp_path, env=environment, check=True, capture_output=True)
+    for wanted in (25, 80, 121):  # within the first epoch, within the second, at the very beginning of the third
+        process = subprocess.Popen(command("killed"), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+        try:
+            _wait_for_step(tmp_path / "killed" / STATE_FILE, wanted, process)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        assert process.returncode == -signal.SIGKILL
+    subprocess.run(command("killed"), cwd=tmp_path, env=environment, check=True, capture_output=True)
+    _same(tmp_path / "whole", tmp_path / "killed")
+
+
+def _wait_for_step(path: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a training process has saved a state of `step` or later."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the training ended before it was killed"
+        if path.is_file():
+            of = torch.load(path, weights_only=True)["of"]
+            saved = load_state(path, of)
+            assert not isinstance(saved, str)
+            assert saved is not None
+            if saved.progressed.step >= step:
+                return
+        time.sleep(0.005)
+    raise AssertionError(f"no state of step {step} within a minute")
