@@ -8,7 +8,7 @@ import torch
 from tiny import tiny_candidate
 
 from data.errors import InputError
-from models.checkpoint import Checkpoint, load_checkpoint, load_separator, save_checkpoint
+from models.checkpoint import FORMAT, Checkpoint, load_checkpoint, load_separator, save_checkpoint
 from models.networks import build_network
 
 
@@ -21,7 +21,7 @@ def _checkpoint() -> Checkpoint:
         metrics={"epoch": 4, "validation_usdr_db": 3.25},
         fingerprints={"training_set/loopback": "abc"},
         licences=("CC BY-NC-SA 4.0",),
-        git_commit=None,
+        git_commit="0f3c",
     )
 
 
@@ -31,8 +31,25 @@ def test_everything_in_a_checkpoint_comes_back(tmp_path: Path) -> None:
     loaded = load_checkpoint(tmp_path / "checkpoint.pt")
     assert loaded.candidate == saved.candidate
     assert (loaded.metrics, loaded.fingerprints, loaded.licences) == (saved.metrics, saved.fingerprints, saved.licences)
-    assert (loaded.git_commit, loaded.sample_rate) == (None, 44100)
+    assert (loaded.git_commit, loaded.sample_rate) == ("0f3c", 44100)
     assert all(torch.equal(loaded.weights[name], tensor) for name, tensor in saved.weights.items())
+
+
+def test_a_checkpoint_tells_everything_to_plain_torch_too(tmp_path: Path) -> None:
+    saved = _checkpoint()
+    save_checkpoint(tmp_path / "checkpoint.pt", saved)
+    content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert content.pop("weights").keys() == saved.weights.keys()
+    assert content == {
+        "format": FORMAT,
+        "name": "tiny",
+        "config": saved.candidate.model_dump(mode="json", exclude={"name"}),
+        "sample_rate": 44100,
+        "metrics": {"epoch": 4, "validation_usdr_db": 3.25},
+        "fingerprints": {"training_set/loopback": "abc"},
+        "licences": ["CC BY-NC-SA 4.0"],
+        "git_commit": "0f3c",
+    }
 
 
 def test_a_loaded_separator_separates_as_the_saved_one(tmp_path: Path) -> None:

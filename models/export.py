@@ -1,0 +1,197 @@
+"""`python -m models.export CHECKPOINT -o FILE.pt2`: a separator in one file that runs without this project.
+
+The file is a program of `torch.export`: it needs torch and nothing else. It goes from the waveform of a mixture
+`(1, 2, n)` to that of the vocals, float32 at 44100 Hz, STFT inside. Beside it lies `separator.json` with what is known
+of the separator, the licences of its data among it:
+
+    import json, torch
+    about = {"separator.json": ""}
+    separator = torch.export.load("vocals.pt2", extra_files=about).module()
+    about = json.loads(about["separator.json"])
+    vocals = separator(mixture)
+
+Music is separated in chunks of `chunk_frames`, each beginning `overlap_frames` before the one before it ends, and the
+shared frames are faded over linearly; `models.separate` does so. Where `any_length` is false, the program takes exactly
+`(1, 2, chunk_frames)`: pad the last chunk with zeros, and cut its vocals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from data.audio import CHANNELS, SAMPLE_RATE
+from data.errors import InputError
+from data.files import publish
+from models.candidate import StftSettings
+from models.checkpoint import Checkpoint, load_checkpoint, load_separator
+from models.networks.base import Network
+from models.networks.packaged import BSRoformerNetwork, HTDemucsNetwork
+from models.separate import CHUNK_SECONDS, OVERLAP_SECONDS
+from models.stft import STFT
+from models.train import BAD_INPUT
+
+SUFFIX = ".pt2"
+ABOUT_FILE = "separator.json"
+TOLERANCE = 1e-4  # of full scale: by how much the exported program's audio may differ from the network's
+
+
+class ExportableSTFT(STFT):
+    """The STFT with an inverse of plain steps: `torch.istft` is exported for one length of audio only."""
+
+    def inverse(self, spectrum: Tensor, samples: int) -> Tensor:
+        b, c, f, t = spectrum.shape
+        frames = torch.fft.irfft(spectrum.reshape(b * c, f, t), self.size, dim=1, norm="ortho")
+        window = self.window[:, None]
+        whole = self._overlapped(frames * window) / self._overlapped(window.square().expand(1, self.size, t))
+        return whole.reshape(b, c, -1)[..., :samples]
+
+    def _overlapped(self, frames: Tensor) -> Tensor:
+        """The sum `(x, (t - 1) hop)` of overlapping `frames (x, size, t)`, from the centre of the first to the last."""
+        length = (frames.shape[-1] - 1) * self.hop
+        whole = nn.functional.fold(frames, (length + self.size, 1), (self.size, 1), stride=(self.hop, 1))
+        return whole[:, 0, self.size // 2 : self.size // 2 + length, 0]
+
+
+class _Program(nn.Module):
+    """What is exported: the network, with what the exporter asks for."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.network.stft = ExportableSTFT(StftSettings(window=network.stft.size, hop=network.stft.hop))
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        # Otherwise the exporter follows an LSTM step by step, which takes minutes and fixes the number of steps.
+        with torch.backends.mkldnn.flags(enabled=True):
+            vocals: Tensor = self.network(mixture)
+        return vocals
+
+
+def export_separator(checkpoint: Path, file: Path, chunk_seconds: float = CHUNK_SECONDS) -> dict[str, Any]:
+    """Write the separator in `checkpoint` to `file` as a program that runs anywhere; returns what stands beside it.
+
+    The file is written whole, after the program in it gave the same audio as the network, or not at all. Raises
+    InputError where the checkpoint cannot be used, the file is not to be a .pt2, the chunks are too short to overlap,
+    or the program's audio differs by more than 1e-4 of full scale.
+    """
+    _refuse_unusable(file, chunk_seconds)
+    network = load_separator(checkpoint).network
+    program, any_length = _exported(network, round(chunk_seconds * SAMPLE_RATE))
+    about = _about(load_checkpoint(checkpoint), chunk_seconds, any_length)
+    with publish(file) as partial:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # an LSTM's weights share their memory
+            torch.export.save(program, partial, extra_files={ABOUT_FILE: json.dumps(about, indent=1)})
+        _require_same_audio(torch.export.load(partial), network, about["chunk_frames"], any_length, file)
+    return about
+
+
+def _exported(network: Network, frames: int) -> tuple[ExportedProgram, bool]:
+    """The network as a program, and whether that takes audio of any length."""
+    any_length = not isinstance(network, HTDemucsNetwork | BSRoformerNetwork)  # packages use torch.istft themselves
+    example = _music(2 * network.stft.size + 1 if any_length else frames)
+    sizes = ({2: Dim.DYNAMIC},) if any_length else None
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about its own internals
+        return torch.export.export(_Program(network), (example,), dynamic_shapes=sizes), any_length
+
+
+@torch.no_grad()
+def _require_same_audio(program: ExportedProgram, network: Network, frames: int, any_length: bool, file: Path) -> None:
+    run = program.module()
+    # A whole chunk, and a last one that is no multiple of anything.
+    for samples in (frames, frames // 3 + 1) if any_length else (frames,):
+        mixture = _music(samples)
+        difference = float((run(mixture) - network(mixture)).abs().max())
+        # Written so that NaN is refused.
+        if not difference <= TOLERANCE:
+            raise InputError(
+                f"export to {file.name}",
+                file=file,
+                expected=f"audio within {TOLERANCE:g} of the network's",
+                found=f"a difference of {difference:.2g} over {samples} frames",
+                remedy="use the checkpoint itself with `isolate --model`",
+            )
+
+
+def _music(samples: int) -> Tensor:
+    """`(1, 2, samples)`: chords under a slow swell and hiss, at the level of music; the same at every call."""
+    time = torch.arange(samples) / SAMPLE_RATE
+    pitches = torch.tensor([[110.0, 277.2, 659.3, 1760.0, 5274.0], [110.0, 329.6, 880.0, 2637.0, 9000.0]])
+    tones = torch.sin(2 * math.pi * pitches[..., None] * time).mean(dim=1) * torch.sin(2 * math.pi * 0.7 * time)
+    hiss = torch.randn(1, CHANNELS, samples, generator=torch.Generator().manual_seed(0))
+    return 0.4 * tones + 0.05 * hiss
+
+
+def _about(checkpoint: Checkpoint, chunk_seconds: float, any_length: bool) -> dict[str, Any]:
+    return {
+        "candidate": checkpoint.candidate.name,
+        "description": checkpoint.candidate.description,
+        "sample_rate": checkpoint.sample_rate,
+        "input": "mixture (1, 2, frames) float32" if any_length else "mixture (1, 2, chunk_frames) float32",
+        "output": "vocals, of the same shape; accompaniment = mixture - vocals",
+        "any_length": any_length,
+        "chunk_frames": round(chunk_seconds * SAMPLE_RATE),
+        "overlap_frames": round(OVERLAP_SECONDS * SAMPLE_RATE),
+        "licences": list(checkpoint.licences),
+        "fingerprints": dict(checkpoint.fingerprints),
+        "metrics": dict(checkpoint.metrics),
+        "git_commit": checkpoint.git_commit,
+        "torch": torch.__version__,
+    }
+
+
+def _refuse_unusable(file: Path, chunk_seconds: float) -> None:
+    if file.suffix != SUFFIX:
+        raise InputError(
+            f"export to {file.name}",
+            file=file,
+            expected=f"a file name that ends in {SUFFIX}, a program of torch.export",
+            found=file.suffix or "no suffix",
+            remedy=f"name it {file.with_suffix(SUFFIX).name}",
+        )
+    if not 2 * OVERLAP_SECONDS <= chunk_seconds < math.inf:
+        raise InputError(
+            f"export to {file.name}",
+            expected=f"chunks of at least {2 * OVERLAP_SECONDS:g} s, twice their overlap",
+            found=f"{chunk_seconds:g} s",
+            remedy="give more with --seconds",
+        )
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """Export as the command line says; returns the exit code: 0, or 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m models.export", description="Export a separator.")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.pt2")
+    parser.add_argument(
+        "--seconds", type=float, default=CHUNK_SECONDS, help="of a chunk of music (default: %(default)g)"
+    )
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    try:
+        about = export_separator(options.checkpoint, options.output, options.seconds)
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_INPUT
+    print(f"{options.output}: {about['candidate']}, its audio is that of the checkpoint; data under {_licences(about)}")
+    return 0
+
+
+def _licences(about: dict[str, Any]) -> str:
+    return ", ".join(about["licences"]) or "licences that the checkpoint does not name"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
