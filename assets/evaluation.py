@@ -12,6 +12,7 @@ from assets.partitions import CANDIDATES
 from assets.recording import OWNERS, Metadata, folder_of, markdown_table, materialise, picture, table_metadata, upstream
 from assets.separators import CHECKPOINT, CHECKPOINT_FILE, PROJECT
 from assets.training_set import MANIFEST, SPLITS, read_splits
+from data import cache
 from data.errors import InputError
 from data.manifest import MANIFEST_FILE
 from data.settings import Settings
@@ -146,6 +147,16 @@ def scored_candidates(root: Path) -> list[str]:
         if record.measured["held_out"] == current:
             names.append(name)
     return names
+
+
+def scores_are_of_today(root: Path, name: str) -> bool:
+    """Whether the scores of a candidate, and its audio, were made with the checkpoint that stands now."""
+    trained, scored = (cache.recall(folder_of(root, key, name)) for key in (CHECKPOINT, SCORES))
+    if trained is None or scored is None:
+        return False
+    inputs = {"held_out": held_out_version(held_out_tracks(root)), "checkpoint": trained.version}
+    code_version = scores.code_versions_by_key[SCORES] or ""
+    return scored.fingerprint == cache.fingerprint(code_version=code_version, parameters={}, inputs=inputs)
 
 
 def all_scores(root: Path) -> pd.DataFrame:

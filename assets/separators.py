@@ -8,6 +8,7 @@ stay in `separators/earlier/<candidate>/<fingerprint>`.
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from assets.partitions import CANDIDATES
 from assets.recording import OWNERS, Metadata, folder_of, markdown_table, materialise, picture, upstream
 from assets.training_set import LOOPBACK, MANIFEST
 from data import cache
-from data.files import publish_folder
+from data.files import PARTIAL, publish_folder
 from data.loopback import PAIRS_FILE
 from data.manifest import MANIFEST_FILE
 from data.settings import Settings
 from data.tables import read_table
-from models.candidate import candidate_path, load_candidate
+from models.candidate import Candidate, candidate_path, load_candidate
 
 GROUP = "separators"
 CHECKPOINT = dg.AssetKey([GROUP, "checkpoint"])
@@ -55,11 +56,9 @@ def checkpoint(
     root, name = settings.root, context.partition_key
     file = candidate_path(name, settings.candidates)
     candidate = load_candidate(file)
-    # Described in prose, a candidate is still the same candidate.
-    parameters = candidate.model_dump(mode="json", exclude={"description"})
+    parameters = training_parameters(candidate)
     inputs = {"loopback": upstream(root, LOOPBACK).version}
-    code_version = context.assets_def.code_versions_by_key[CHECKPOINT] or ""
-    fingerprint = cache.fingerprint(code_version=code_version, parameters=parameters, inputs=inputs)
+    fingerprint = training_fingerprint(parameters, inputs["loopback"])
 
     def work(folder: Path) -> dict[str, Any]:
         again = cache.recall(_earlier(root, name, fingerprint), fingerprint)
@@ -89,6 +88,22 @@ def checkpoint(
     # Only now: a run killed before this line finds its finished training again.
     shutil.rmtree(root / GROUP / UNFINISHED / name, ignore_errors=True)
     return result
+
+
+def training_parameters(candidate: Candidate) -> dict[str, Any]:
+    """The settings that a training goes by; described in other words, a candidate is still the same candidate."""
+    return candidate.model_dump(mode="json", exclude={"description"})
+
+
+def training_fingerprint(parameters: Mapping[str, Any], pairs: str) -> str:
+    """The fingerprint of a training with these parameters on training pairs of the data version `pairs`."""
+    code_version = checkpoint.code_versions_by_key[CHECKPOINT] or ""
+    return cache.fingerprint(code_version=code_version, parameters=parameters, inputs={"loopback": pairs})
+
+
+def trained_on(record: cache.Record, pairs: str) -> bool:
+    """Whether the checkpoint of a record was trained on the pairs of that data version, with whatever settings."""
+    return record.fingerprint == training_fingerprint(record.measured["settings"], pairs)
 
 
 def best_epoch(folder: Path) -> dict[str, Any]:
@@ -123,7 +138,8 @@ def _earlier(root: Path, name: str, fingerprint: str) -> Path:
 
 def _link(source: Path, target: Path) -> None:
     """Give the files below `source` a second name below `target`: no audio, no weights are copied."""
-    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True)
+    unwanted = shutil.ignore_patterns(f"{PARTIAL}*")
+    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True, ignore=unwanted)
 
 
 def _run_name(folder: Path) -> str:

@@ -3,7 +3,7 @@
 Data versions of these tables are made of what they hold: a new quality flag does not train a separator again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ MANIFEST = dg.AssetKey([GROUP, "manifest"])
 DUPLICATES = dg.AssetKey([GROUP, "duplicates"])
 SPLITS = dg.AssetKey([GROUP, "splits"])
 LOOPBACK = dg.AssetKey([GROUP, "loopback"])
+MADE_OF = {DUPLICATES: (MANIFEST,), SPLITS: (MANIFEST, DUPLICATES), LOOPBACK: (MANIFEST, SPLITS)}
+_DATASETS = [lane.dataset.name for lane in LANES]
 
 
 @dg.asset(
@@ -46,8 +48,7 @@ LOOPBACK = dg.AssetKey([GROUP, "loopback"])
     code_version=manifests.CODE_VERSION,
 )
 def manifest(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
-    datasets = [lane.dataset.name for lane in LANES]
-    records = manifests.normalised_records(settings.root, datasets)
+    records = prepared_tracks(settings.root)
     if not records:
         raise InputError(
             "training_set/manifest",
@@ -71,8 +72,7 @@ def manifest(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
         context,
         settings.root,
         parameters=manifest_parameters(settings),
-        inputs={track: record.version for track, record in records.items()}
-        | {"sources": manifests.sources_version(settings.root, datasets)},
+        inputs=manifest_inputs(settings.root, records),
         work=work,
         show=_show_manifest,
         version=cache.BY_CONTENT,
@@ -92,7 +92,7 @@ def _show_manifest(folder: Path) -> Metadata:
     key=DUPLICATES,
     group_name=GROUP,
     owners=OWNERS,
-    deps=[MANIFEST],
+    deps=MADE_OF[DUPLICATES],
     description="Tracks that are another track's recording: MedleyDB's that MUSDB18 holds too, by the shipped "
     "registry, and all that sound the same, by audio fingerprint.",
     kinds={"parquet"},
@@ -113,7 +113,7 @@ def duplicates(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
         context,
         root,
         parameters={},
-        inputs={"manifest": upstream(root, MANIFEST).version},
+        inputs=table_inputs(root, DUPLICATES),
         work=work,
         show=lambda folder: table_metadata(read_table(folder / copies.DUPLICATES_FILE), copies.DUPLICATES),
         version=cache.BY_CONTENT,
@@ -124,7 +124,7 @@ def duplicates(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
     key=SPLITS,
     group_name=GROUP,
     owners=OWNERS,
-    deps=[MANIFEST, DUPLICATES],
+    deps=MADE_OF[SPLITS],
     description="Every track in train, validation, test or reserved, or excluded with the reason. Artists stay "
     "together; MUSDB18's official test and validation tracks keep their part; the reserved tracks are drawn first.",
     kinds={"parquet"},
@@ -142,7 +142,7 @@ def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
         context,
         settings.root,
         parameters=parameters,
-        inputs={name.path[-1]: upstream(settings.root, name).version for name in (MANIFEST, DUPLICATES)},
+        inputs=table_inputs(settings.root, SPLITS),
         work=work,
         show=_show_splits,
         version=cache.BY_CONTENT,
@@ -160,7 +160,7 @@ def _show_splits(folder: Path) -> Metadata:
     key=LOOPBACK,
     group_name=GROUP,
     owners=OWNERS,
-    deps=[MANIFEST, SPLITS],
+    deps=MADE_OF[LOOPBACK],
     description="The training pairs: originals, and for a share of the training tracks a vocal and an instrumental "
     "loopback. Rows that point at audio; made after the split, in the training set only.",
     kinds={"parquet"},
@@ -178,7 +178,7 @@ def loopback(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
         context,
         settings.root,
         parameters=parameters,
-        inputs={name.path[-1]: upstream(settings.root, name).version for name in (MANIFEST, SPLITS)},
+        inputs=table_inputs(settings.root, LOOPBACK),
         work=work,
         show=lambda folder: table_metadata(read_table(folder / loopback_pairs.PAIRS_FILE), loopback_pairs.PAIRS),
         version=cache.BY_CONTENT,
@@ -307,6 +307,22 @@ def read_splits(root: Path) -> Any:
 
 def _verdict(problems: Sequence[str]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=not problems, metadata={"problems": "\n".join(problems) or "none"})
+
+
+def prepared_tracks(root: Path) -> dict[str, cache.Record]:
+    """Records of all tracks of all datasets that a manifest would hold now, by track id."""
+    return manifests.normalised_records(root, _DATASETS)
+
+
+def manifest_inputs(root: Path, tracks: Mapping[str, cache.Record]) -> dict[str, str]:
+    """What a manifest of these tracks is made of: the data version of each, and of what the sources say of them."""
+    versions = {track: record.version for track, record in tracks.items()}
+    return versions | {"sources": manifests.sources_version(root, _DATASETS)}
+
+
+def table_inputs(root: Path, key: dg.AssetKey) -> dict[str, str]:
+    """What a table after the manifest is made of. Raises InputError where one of these is missing or was changed."""
+    return {name.path[-1]: upstream(root, name).version for name in MADE_OF[key]}
 
 
 def manifest_parameters(settings: Settings) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Which candidates stand on the ballot and what their votes decide belongs to the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -39,8 +40,9 @@ class BallotTrack:
 def write_ballot(folder: Path, tracks: Sequence[BallotTrack], *, seed: int) -> str:
     """Write `ballot.html`, one self-contained page, and `key.json`, which says who is behind each letter.
 
-    Letters are shuffled anew for every track. Returns the ballot's id, which votes carry. With fewer than two
-    candidates the page says that there is nothing to compare. Raises InputError for audio that cannot be read.
+    Letters are shuffled anew for every track. Returns the ballot's id, which votes carry; other sounds behind the
+    letters make another ballot. With fewer than two candidates the page says that there is nothing to compare. Raises
+    InputError for audio that cannot be read.
     """
     rng = np.random.default_rng(seed)
     key: dict[str, dict[str, str]] = {}
@@ -53,7 +55,9 @@ def write_ballot(folder: Path, tracks: Sequence[BallotTrack], *, seed: int) -> s
         (mixture,) = _players([track.mixture], stretch)
         voices = _players([track.vocals[name] for name in order], stretch)
         shown.append((track.track_id, stretch.words, mixture, list(zip(key[track.track_id], voices, strict=True))))
-    ballot = f"{int(rng.integers(2**48)):012x}"
+    # A ballot is what is heard on it: votes on other audio must not count.
+    heard = [(name, key[name], sound, [voice for _, voice in voices]) for name, _, sound, voices in shown]
+    ballot = hashlib.sha256(json.dumps(heard).encode()).hexdigest()[:12]
     candidates = sorted({name for letters in key.values() for name in letters.values()})
     page = environment().get_template("ballot.html.j2").render(ballot=ballot, tracks=shown, enough=len(candidates) > 1)
     with publish(folder / BALLOT_FILE) as partial:

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.lanes import LANES, Lane
+from assets.promotion import PROMOTION_CHECK
 from data.preparation import is_prepared, track_jobs
 from data.settings import Settings
 from pipelines.definitions import build_definitions
@@ -20,12 +21,16 @@ from pipelines.ranges import partition_ranges, range_tags
 
 @dataclass
 class Tally:
-    """What the jobs did: outputs made, outputs found unchanged, what failed, and checks that warn."""
+    """What the jobs did: outputs made, outputs found unchanged, what failed, and checks that warn.
+
+    `champion_stays` says why the best candidate did not become the champion: that is an answer and not a failure.
+    """
 
     made: int = 0
     unchanged: int = 0
     failures: list[str] = field(default_factory=list)
     warnings: int = 0
+    champion_stays: str | None = None
 
     def add(self, event: dg.DagsterEvent) -> None:
         """Count one event of a run."""
@@ -36,14 +41,23 @@ class Tally:
             else:
                 self.made += 1
         elif event.is_step_failure:
-            self.failures.append(failure_reason(event))
-        elif event.event_type_value == "ASSET_CHECK_EVALUATION" and not event.asset_check_evaluation_data.passed:
-            check = event.asset_check_evaluation_data
-            if check.severity == dg.AssetCheckSeverity.WARN:
-                self.warnings += 1
-                return
+            # A blocking check that failed ends its step too: it is counted where it was evaluated.
+            error = event.step_failure_data.error
+            if error is None or error.cls_name != "DagsterAssetCheckFailedError":
+                self.failures.append(failure_reason(event))
+        elif event.event_type_value == "ASSET_CHECK_EVALUATION":
+            self._add_check(event.asset_check_evaluation_data)
+
+    def _add_check(self, check: dg.AssetCheckEvaluation) -> None:
+        key = check.asset_check_key
+        if key == PROMOTION_CHECK:
+            # The last one counts: every candidate's evaluation asks again.
+            self.champion_stays = None if check.passed else check.description
+        elif not check.passed and check.severity == dg.AssetCheckSeverity.WARN:
+            self.warnings += 1
+        elif not check.passed:
             problems = check.metadata.get("problems")
-            about = f"check {check.check_name} of {check.asset_key.to_user_string()} failed"
+            about = f"check {key.name} of {key.asset_key.to_user_string()} failed"
             self.failures.append(f"{about}:\n{problems.value}" if problems else about)
 
 

@@ -21,7 +21,9 @@ class _Lines(logging.Formatter):
 
 
 def _told_by_a_step(record: logging.LogRecord) -> bool:
-    return not hasattr(record, "dagster_event") and record.levelno >= logging.INFO
+    # That what comes after a failed step or check is not done goes without saying.
+    follows = str(getattr(record, "dagster_meta", {}).get("orig_message")).startswith("Dependencies for step ")
+    return not hasattr(record, "dagster_event") and record.levelno >= logging.INFO and not follows
 
 
 @dg.logger({}, description="Progress lines of the steps, without Dagster's own events.")

@@ -23,7 +23,11 @@ _CONFIGURATION = {
         # One training at a time: candidates share one GPU (pool "gpu").
         "pools": {"granularity": "op", "default_limit": 1},
         # `dagster job backfill` starts a run for every track, each a process of its own that uses all cores.
-        "runs": {"max_concurrent_runs": max(2, cores())},
+        "runs": {
+            "max_concurrent_runs": max(2, cores()),
+            # Candidates that are retrained share the training set and the leaderboard.
+            "tag_concurrency_limits": [{"key": "isolation/alone", "limit": 1}],
+        },
     },
     # A killed run must not hold its place in the pool for ever.
     "run_monitoring": {"enabled": True, "free_slots_after_run_end_seconds": 10},

@@ -7,6 +7,8 @@ import dagster as dg
 from assets import evaluation, separators, training_set
 from assets.lanes import LANES
 
+# Runs of these jobs write the same outputs: one at a time, as the instance's configuration says.
+ALONE = {"isolation/alone": "yes"}
 TRAINING_SET = dg.AssetSelection.groups(training_set.GROUP)
 EVALUATION = dg.AssetSelection.groups(evaluation.GROUP)
 
@@ -28,6 +30,7 @@ prepare = {
 assemble = dg.define_asset_job(
     "assemble",
     selection=TRAINING_SET,
+    tags=ALONE,
     description="Manifest, splits and loopback pairs of all prepared tracks.",
 )
 
@@ -40,12 +43,14 @@ train = dg.define_asset_job(
 evaluate = dg.define_asset_job(
     "evaluate",
     selection=EVALUATION,
+    tags=ALONE,
     description="Score one candidate, then compare all: leaderboard, listening test, champion, report.",
 )
 
 retrain = dg.define_asset_job(
     "retrain",
     selection=TRAINING_SET | dg.AssetSelection.groups(separators.GROUP) | EVALUATION,
+    tags=ALONE,
     description="The training set as it is now, one candidate trained on it, and everything compared again.",
 )
 

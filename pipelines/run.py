@@ -69,6 +69,8 @@ def _conclude(tally: Tally, settings: Settings) -> int:
         print(f"\n{tally.made} outputs made, {tally.unchanged} unchanged, {len(tally.failures)} failures.")
     else:
         print(f"\nNothing to do: all {tally.unchanged} outputs are up to date.")
+    if tally.champion_stays:
+        print(f"The champion stays: {tally.champion_stays}.")
     if report.is_file():
         print(f"Report: {report}")
     return FAILED if tally.failures else 0

@@ -8,23 +8,52 @@ import dagster as dg
 
 from assets.partitions import CANDIDATES
 from assets.separators import CHECKPOINT
-from pipelines.jobs import retrain
+from data.errors import InputError
+from data.settings import Settings
+from pipelines import jobs
+from pipelines.changes import TABLES, candidate_changes, state, training_set_changes
+
+WHY_TAG = "isolation/why"
 
 
 @dg.schedule(
-    job=retrain,
+    name="retrain",
+    job=jobs.retrain,
     cron_schedule="0 3 * * 1",
     execution_timezone="UTC",
-    description="Every Monday at 03:00 UTC, train the candidates again that have been trained before. Where neither "
-    "data nor settings changed, their steps find that and do nothing.",
+    description="Every Monday at 03:00 UTC, train those candidates again that were trained before and for which the "
+    "prepared tracks, the settings or the code have changed since; skips and says so where nothing has.",
 )
-def weekly_retraining(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    trained = context.instance.get_materialized_partitions(CHECKPOINT) & set(CANDIDATES.get_partition_keys())
+def weekly_retraining(
+    context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    trained = sorted(context.instance.get_materialized_partitions(CHECKPOINT) & set(CANDIDATES.get_partition_keys()))
     if not trained:
         yield dg.SkipReason("no candidate has been trained yet: launch the job `train` for one first")
-    for name in sorted(trained):
-        # The key holds the week, so that a second tick of one week starts nothing.
-        yield dg.RunRequest(run_key=f"{name}-{context.scheduled_execution_time:%G-%V}", partition_key=name)
+        return
+    assert context.repository_def is not None
+    graph = context.repository_def.asset_graph
+    code_versions = {key: graph.get(key).code_version or "" for key in TABLES}
+    common, requested, unreadable = training_set_changes(settings, code_versions), False, []
+    for name in trained:
+        try:
+            why = [*common, *candidate_changes(settings, name)]
+            if why:
+                requested = True
+                # The same training is asked for once a week: again next week, if it failed.
+                key = f"{name}-{context.scheduled_execution_time:%G-%V}-{state(settings, name, code_versions)}"
+                context.log.info(f"{name}: {'; '.join(why)}")
+                yield dg.RunRequest(run_key=key, partition_key=name, tags={WHY_TAG: "; ".join(why)})
+        except InputError as problem:
+            context.log.error(str(problem))
+            unreadable.append(str(problem))
+    if not requested:
+        compared = (
+            "nothing has changed since the last training: compared were the prepared tracks with the manifest, the "
+            f"settings and code of manifest, duplicates, splits and loopback, and the settings and training code of "
+            f"{', '.join(trained)}"
+        )
+        yield dg.SkipReason("\n\n".join([*unreadable, compared] if unreadable else [compared]))
 
 
 SCHEDULES = [weekly_retraining]

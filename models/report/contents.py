@@ -48,7 +48,7 @@ class EvaluationReport:
 
     `scores` is a table of `models.evaluate.SCORES` (candidates, baselines and bounds, possibly of more tracks than are
     shown); `provenance` says in pairs of words what the numbers came from (fingerprints, checksums, counts, licences);
-    `champion` is the promoted candidate, if any.
+    `champion` is the promoted candidate, if any of these is; `promotion` says why it, or an earlier training, is.
     """
 
     title: str
@@ -57,3 +57,4 @@ class EvaluationReport:
     tracks: Sequence[TrackRow]
     provenance: Mapping[str, str]
     champion: str | None = None
+    promotion: str = ""

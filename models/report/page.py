@@ -68,6 +68,7 @@ def build_report(report: EvaluationReport, output: Path, *, now: datetime | None
             findings=findings(report.scores, names, report.champion),
             tie_rule=TIE_RULE,
             champion=report.champion,
+            promotion=report.promotion,
             leader=leader(report.scores, names, report.champion),
             summary=_summary(report, names),
             coverage=coverage(report.scores),

@@ -8,14 +8,11 @@ from models.training.results import (
     Provenance,
     TrainingResult,
 )
-from models.training.validation import VALIDATION, VALIDATION_FILE
 
 __all__ = [
     "CHECKPOINT_FILE",
     "CURVES_FILE",
     "PICTURE_FILE",
-    "VALIDATION",
-    "VALIDATION_FILE",
     "Provenance",
     "TrainingResult",
     "train",

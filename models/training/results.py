@@ -14,9 +14,9 @@ from data.files import publish
 from data.tables import write_table
 from models.candidate import Candidate
 from models.checkpoint import Checkpoint, current_commit, save_checkpoint
+from models.contest import VALIDATION, VALIDATION_FILE
 from models.curves import CURVES, draw_curves
 from models.training.state import STATE_FILE, Progressed, Saved, load_state, save_state
-from models.training.validation import VALIDATION, VALIDATION_FILE
 
 CHECKPOINT_FILE, CURVES_FILE, PICTURE_FILE = "checkpoint.pt", "curves.parquet", "curves.png"
 

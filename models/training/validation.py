@@ -9,23 +9,14 @@ from itertools import islice
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from data.chunks import Chunk, Row, chunks_in_order
+from models.contest import validation_frame
 from models.losses import Loss
 from models.networks.base import Network
 from models.stft import Sound
-
-VALIDATION_FILE = "validation.parquet"
-VALIDATION = pa.schema(
-    [
-        pa.field("track_id", pa.string()),
-        pa.field("usdr_db", pa.float64(), metadata={"doc": "uSDR over the whole track, dB; NaN without vocals"}),
-        pa.field("loss", pa.float64(), metadata={"doc": "mean loss of the track's chunks"}),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -56,9 +47,8 @@ class Validation:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a track, with the schema VALIDATION."""
-        rows = [(track.track_id, track.usdr_db, float(np.mean(track.losses))) for track in self.tracks]
-        return pd.DataFrame(rows, columns=VALIDATION.names)
+        """One row a track, with the schema `models.contest.VALIDATION`."""
+        return validation_frame({track.track_id: track.usdr_db for track in self.tracks})
 
 
 @torch.inference_mode()

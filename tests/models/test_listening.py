@@ -55,6 +55,12 @@ def test_letters_are_shuffled_from_track_to_track_and_repeat_with_the_seed(
     assert all(sorted(letters.values()) == sorted(NAMES) for letters in key.values())
 
 
+def test_other_sounds_behind_the_letters_make_another_ballot(tracks: list[BallotTrack], tmp_path: Path) -> None:
+    first = write_ballot(tmp_path / "a", tracks, seed=0)
+    audio.write(tracks[2].vocals["toy"], tone(1.0, 777.0).T.astype("float32"))
+    assert write_ballot(tmp_path / "b", tracks, seed=0) != first
+
+
 def test_votes_are_counted_for_the_candidates_behind_the_letters(tracks: list[BallotTrack], tmp_path: Path) -> None:
     ballot = write_ballot(tmp_path / "out", tracks, seed=0)
     key = json.loads((tmp_path / "out" / KEY_FILE).read_text())["tracks"]

@@ -80,6 +80,8 @@ def test_a_second_run_does_no_work_and_says_so(finished: Site) -> None:
 
 def test_one_changed_track_redoes_that_track_and_what_depends_on_it(finished: Site) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.storage.glob("*/normalised/*/mixture.wav")}
+    champion = finished.storage / "evaluation" / "champion" / "checkpoint.pt"
+    promoted = champion.read_bytes()
     changed = finished.folder / "musdb18" / "train" / "Artist 2 - Song 2" / "mixture.wav"
     samples, rate = soundfile.read(changed)
     soundfile.write(changed, samples * 0.9, rate)
@@ -89,9 +91,14 @@ def test_one_changed_track_redoes_that_track_and_what_depends_on_it(finished: Si
     assert redone == {"artist-2-song-2"}
     made, unchanged, _ = tally(done.stdout)
     # archive, stems, normalised; manifest, duplicates, splits, loopback; checkpoint; scores, leaderboard, ballot,
-    # champion, report. Unchanged: the other lanes' archives and metadata, eleven tracks, and ICA, because no held-out
-    # track was touched.
-    assert (made, unchanged) == (13, 3 + 2 * 11 + 1)
+    # champion's validation, challenger, report. Unchanged: the other lanes' archives and metadata, eleven tracks, and
+    # ICA, because no held-out track was touched. Two validation tracks do not make another champion.
+    assert (made, unchanged) == (14, 3 + 2 * 11 + 1)
+    assert "The champion stays: tiny is not better than the champion, an earlier training of it" in done.stdout
+    assert "Dependencies for step" not in done.stdout
+    assert champion.read_bytes() == promoted
+    page = (finished.storage / "evaluation/report/report.html").read_text()
+    assert "The promoted separator is an earlier one" in page
 
 
 def test_a_damaged_output_is_found_and_made_again(finished: Site) -> None:

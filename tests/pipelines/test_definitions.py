@@ -29,6 +29,8 @@ ASSETS = OBSERVED | {
     "evaluation/report",
     "evaluation/listening_test",
     "evaluation/champion",
+    "evaluation/champion_validation",
+    "evaluation/challenger",
 }
 JOBS = {"ingest", "prepare_musdb18", "prepare_medleydb", "prepare_own", "assemble", "train", "evaluate", "retrain"}
 
@@ -58,6 +60,9 @@ def test_the_graph_is_the_designed_one(specs: dict[str, dg.AssetSpec]) -> None:
     assert edges["training_set/splits"] == {"training_set/manifest", "training_set/duplicates"}
     assert edges["training_set/loopback"] == {"training_set/manifest", "training_set/splits"}
     assert edges["separators/checkpoint"] == {"training_set/loopback"}
+    assert edges["evaluation/champion"] == {"evaluation/challenger", "separators/checkpoint"}
+    # A champion that stays must not keep the report from being made.
+    assert not edges["evaluation/report"] & {"evaluation/challenger", "evaluation/champion"}
 
 
 def test_every_asset_is_described_and_grouped_by_its_key(specs: dict[str, dg.AssetSpec]) -> None:
@@ -82,6 +87,7 @@ def test_leakage_checks_block_what_comes_after(repository: dg.RepositoryDefiniti
         "official_test_kept",
         "faults_not_trained_on",
         "loopback_in_training_only",
+        "better_than_the_champion",
     }
 
 
@@ -97,31 +103,3 @@ def test_dagsters_own_validation_accepts_the_workspace(tmp_path: Path) -> None:
     environment = site.environment | {"DAGSTER_HOME": str(tmp_path / "home")}
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def evaluate_schedule(repository: dg.RepositoryDefinition, instance: dg.DagsterInstance) -> dg.ScheduleExecutionData:
-    from datetime import UTC, datetime
-
-    with dg.build_schedule_context(
-        instance=instance,
-        repository_def=repository,
-        scheduled_execution_time=datetime(2026, 11, 23, 3, tzinfo=UTC),
-    ) as context:
-        return repository.get_schedule_def("weekly_retraining").evaluate_tick(context)
-
-
-def test_the_weekly_schedule_skips_with_a_reason_when_nothing_was_trained(
-    repository: dg.RepositoryDefinition,
-) -> None:
-    with dg.instance_for_test() as instance:
-        tick = evaluate_schedule(repository, instance)
-    assert tick.run_requests == []
-    assert "no candidate has been trained" in (tick.skip_message or "")
-
-
-def test_the_weekly_schedule_retrains_what_was_trained_before(repository: dg.RepositoryDefinition) -> None:
-    with dg.instance_for_test() as instance:
-        event = dg.AssetMaterialization(asset_key=["separators", "checkpoint"], partition="toy")
-        instance.report_runless_asset_event(event)
-        tick = evaluate_schedule(repository, instance)
-    assert [(request.partition_key, request.run_key) for request in tick.run_requests or []] == [("toy", "toy-2026-48")]

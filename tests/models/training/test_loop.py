@@ -15,10 +15,11 @@ from data.audio import read, write
 from data.errors import InputError
 from data.tables import read_table
 from models.checkpoint import load_checkpoint, load_separator
+from models.contest import VALIDATION
 from models.curves import CURVES
 from models.losses import build_loss
 from models.metrics import usdr
-from models.training import VALIDATION, TrainingResult, train
+from models.training import TrainingResult, train
 from models.training.engine import Engine
 from models.training.loop import STANDSTILL
 from models.training.validation import TrackValidation

@@ -1,0 +1,213 @@
+"""Who is promoted, decided over real files: trainings, a champion, votes, and validation tracks that change."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+from tiny import tiny_candidate, tiny_pairs
+
+from assets.promotion import (
+    CHAMPION_VALIDATION,
+    better_than_the_champion,
+    challenger,
+    challenger_today,
+    champion,
+    champion_validation,
+    standing_champion,
+    verdict,
+)
+from assets.separators import training_fingerprint
+from data import cache
+from data.loopback import PAIRS, PAIRS_FILE
+from data.settings import Settings
+from data.tables import read_table, write_table
+from models.contest import VALIDATION, VALIDATION_FILE, validation_frame
+from models.train import TerminalReporter
+from models.training import train
+
+GOOD, BAD = [5.0, 6.0, 7.0, 4.0], [3.0, 4.0, 5.0, 2.0]
+
+
+class Arena:
+    """A storage root with training pairs of which four are validated on, and whatever was trained there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.pairs = tiny_pairs(root, train=2, validation=4, seconds=0.2)
+        self.write_pairs(self.pairs)
+
+    def write_pairs(self, pairs: pd.DataFrame) -> None:
+        folder = self.root / "training_set" / "loopback"
+        shutil.rmtree(folder, ignore_errors=True)
+
+        def work(partial: Path) -> dict[str, object]:
+            write_table(partial / PAIRS_FILE, pairs, PAIRS)
+            return {}
+
+        cache.make(folder, "pairs", work, version=cache.BY_CONTENT)
+
+    def train(self, name: str, usdr_db: list[float], seed: int = 0, checkpoint: Path | None = None) -> str:
+        """Leave a training with these scores on today's validation tracks; returns its fingerprint."""
+        folder, parameters = self.root / "separators" / "checkpoint" / name, {"name": name, "seed": seed}
+        pairs = cache.require(self.root / "training_set" / "loopback", "pairs").version
+        tracks = self.pairs.loc[self.pairs["split"] == "validation", "track_id"]
+
+        def work(partial: Path) -> dict[str, object]:
+            frame = validation_frame(dict(zip(tracks, usdr_db, strict=True)))
+            write_table(partial / VALIDATION_FILE, frame, VALIDATION)
+            if checkpoint is None:
+                (partial / "checkpoint.pt").write_text(f"{name} {seed}")
+            else:
+                shutil.copyfile(checkpoint, partial / "checkpoint.pt")
+            return {"settings": parameters}
+
+        return cache.make(folder, training_fingerprint(parameters, pairs), work).record.fingerprint
+
+    def promote(self) -> dg.ExecuteInProcessResult:
+        """What a run does that asks who is champion."""
+        settings = Settings(storage=self.root, device="cpu")
+        return dg.materialize(
+            [champion_validation, challenger, champion, better_than_the_champion],
+            resources={"settings": settings, "process": dg.PipesSubprocessClient()},
+            raise_on_error=False,
+        )
+
+    @property
+    def promoted(self) -> str:
+        return (self.root / "evaluation" / "champion" / "checkpoint.pt").read_text()
+
+
+@pytest.fixture
+def arena(tmp_path: Path) -> Arena:
+    return Arena(tmp_path)
+
+
+def test_without_a_champion_the_best_candidate_becomes_it(arena: Arena) -> None:
+    assert verdict(arena.root) is None
+    arena.train("toy", BAD)
+    arena.train("report", GOOD)
+    assert arena.promote().success
+    assert arena.promoted == "report 0"
+
+
+def test_a_better_training_takes_its_place_and_the_verdict_stays_the_same(arena: Arena) -> None:
+    arena.train("toy", BAD)
+    arena.promote()
+    arena.train("toy", GOOD, seed=1)
+    assert arena.promote().success
+    assert arena.promoted == "toy 1"
+    found = verdict(arena.root)
+    assert found is not None
+    assert found.promoted
+    assert found.champion.reason.startswith("toy is better than the champion, an earlier training of it: +2.00 dB")
+    # Promoted, it does not change what led to it: once more, and nothing is made.
+    again = arena.promote()
+    cached = [
+        event.step_materialization_data.materialization.metadata["cached"].value
+        for event in again.all_events
+        if event.is_step_materialization
+    ]
+    assert cached == [True, True, True]
+
+
+def test_a_training_that_is_not_better_leaves_the_champion_alone_and_says_why(arena: Arena) -> None:
+    arena.train("toy", GOOD)
+    arena.promote()
+    files = {path: path.stat().st_mtime_ns for path in (arena.root / "evaluation" / "champion").iterdir()}
+    arena.train("toy", [5.1, 5.9, 7.1, 4.1], seed=1)
+    result = arena.promote()
+    assert not result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.ERROR
+    assert "not better than the champion, an earlier training of it: +0.05 dB uSDR, 95 % interval" in (
+        check.description or ""
+    )
+    assert arena.promoted == "toy 0"
+    assert {path: path.stat().st_mtime_ns for path in (arena.root / "evaluation" / "champion").iterdir()} == files
+
+
+def test_a_training_on_other_pairs_does_not_contend(arena: Arena) -> None:
+    arena.train("toy", BAD)
+    arena.train("report", GOOD)
+    arena.write_pairs(arena.pairs.assign(frames=arena.pairs["frames"] - 1))
+    assert challenger_today(arena.root) is None
+    arena.train("toy", BAD, seed=1)
+    found = challenger_today(arena.root)
+    assert found is not None
+    assert found.name == "toy"
+
+
+def test_tracks_that_the_champion_was_trained_on_have_no_say(arena: Arena) -> None:
+    arena.train("toy", GOOD)
+    arena.promote()
+    # Its training pairs were others: there, one of today's validation tracks was trained on.
+    own = arena.root / "evaluation" / "champion"
+    pairs = arena.pairs.copy()
+    pairs.loc[pairs["track_id"] == "demo/song-5", "split"] = "train"
+    write_table(own / PAIRS_FILE, pairs, PAIRS)
+    record = json.loads((own / "record.json").read_text())
+    stamps = cache.stamp_files(own)
+    record["files"] = {name: vars(stamp) for name, stamp in stamps.items()}
+    (own / "record.json").write_text(json.dumps(record))
+    arena.train("toy", BAD, seed=1)
+    standing = standing_champion(arena.root)
+    assert standing is not None
+    measured = {"champion": "toy", "fingerprint": standing.fingerprint}
+
+    def work(partial: Path) -> dict[str, str]:
+        shutil.copyfile(own / VALIDATION_FILE, partial / VALIDATION_FILE)
+        return measured
+
+    cache.make(arena.root.joinpath(*CHAMPION_VALIDATION.path), "by hand", work)
+    found = verdict(arena.root)
+    assert found is not None
+    assert found.contest is not None
+    assert found.contest.comparison.tracks == 3
+    assert "1 left out because the champion was trained on them" in found.champion.reason
+
+
+def test_on_other_validation_tracks_the_champion_is_measured_again(arena: Arena, tmp_path: Path) -> None:
+    """Really: its checkpoint, in a process of its own."""
+    train(tiny_candidate(), arena.pairs, arena.root, tmp_path / "trained", TerminalReporter())
+    own = read_table(tmp_path / "trained" / VALIDATION_FILE, VALIDATION)
+    arena.train("toy", [90.0] * 4, checkpoint=tmp_path / "trained" / "checkpoint.pt")
+    assert arena.promote().success
+    arena.write_pairs(arena.pairs.assign(vocals_sha256="another checksum"))
+    arena.train("toy", GOOD, seed=1)
+    arena.promote()
+    measured = read_table(arena.root / "evaluation" / "champion_validation" / VALIDATION_FILE, VALIDATION)
+    pd.testing.assert_frame_equal(measured, own, atol=1e-4)  # and not the 90 dB of before
+    record = cache.require(arena.root / "evaluation" / "champion_validation", "scores")
+    assert record.measured["how"] == "measured again, on today's tracks"
+
+
+def test_votes_decide_over_validation_until_what_was_voted_on_is_gone(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arena.train("toy", GOOD)
+    arena.promote()
+    arena.train("report", BAD)
+    key = {"ballot": "b1", "candidates": ["report", "toy"], "tracks": {"t": {"A": "toy", "B": "report"}}}
+    test = arena.root / "evaluation" / "listening_test"
+    test.mkdir()
+    (test / "key.json").write_text(json.dumps(key))
+    (arena.root / "votes").mkdir()
+    vote = {"ballot": "b1", "voter": "Ann", "votes": {"t": "B"}}
+    (arena.root / "votes" / "votes-ann.json").write_text(json.dumps(vote))
+    # Nobody has listened to a training without scores of its own.
+    found = challenger_today(arena.root)
+    assert found is not None
+    assert found.name == "toy"
+    monkeypatch.setattr("assets.promotion.scores_are_of_today", lambda root, name: True)
+    assert arena.promote().success
+    assert arena.promoted == "report 0"
+    (test / "key.json").write_text(json.dumps(key | {"ballot": "b2"}))
+    found = challenger_today(arena.root)
+    assert found is not None
+    assert found.name == "toy"
