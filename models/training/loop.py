@@ -167,15 +167,15 @@ class _Loop:
         return self._spent() >= 1
 
     def _spent(self) -> float:
-        """The share of the budget that is spent, in steps or in time, whichever is more."""
+        """The share of the budget that is spent, in steps or in time, whichever is more; all processes agree on it."""
         settings, progressed = self._settings, self._progressed
         progressed.seconds = time.monotonic() - self._began
-        steps = progressed.step / self._steps
-        if settings.minutes is None:
-            return steps
-        # Validation is part of the budget, also the one that is still to come.
-        seconds = self._processes.agreed(progressed.seconds, self._device)
-        return max(steps, seconds / max(60 * settings.minutes - self._validation_seconds, 1e-9))
+        self._share_spent = progressed.step / self._steps
+        if settings.minutes is not None:
+            # Validation is part of the budget, also the one that is still to come.
+            time_share = progressed.seconds / max(60 * settings.minutes - self._validation_seconds, 1e-9)
+            self._share_spent = max(self._share_spent, self._processes.agreed(time_share, self._device))
+        return self._share_spent
 
     def _train_epoch(self) -> None:
         settings, progressed, qualities = self._settings, self._progressed, self._qualities()
@@ -187,13 +187,13 @@ class _Loop:
             self._rate = learning_rate_at(progressed.step, settings, spent, qualities)
             self._unseen.append(self._engine.step(sources, progressed.step, self._rate))
             progressed.step += 1
-            now = time.monotonic()
+            spent, now = self._spent(), time.monotonic()
             if now - self._looked >= SECONDS_BETWEEN_LOOKS:
                 self._look()
             if now - self._saved >= self._save_every_s:
                 self._look()
                 self._save()
-            if (spent := self._spent()) >= 1:
+            if spent >= 1:
                 break
         self._look()
 
@@ -227,7 +227,8 @@ class _Loop:
     def _tell(self, loss: float, norm: float) -> None:
         settings, progressed, now = self._settings, self._progressed, time.monotonic()
         passed, steps = max(now - self._looked, 1e-9), progressed.step - self._looked_at
-        spent = max(self._spent(), 1e-9)
+        # Not asked anew: looks come when a process's own clock says so, and asking is for all processes at once.
+        spent = max(self._share_spent, 1e-9)
         self._reporter.progress(
             Progress(
                 epoch=progressed.epoch,

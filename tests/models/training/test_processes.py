@@ -54,6 +54,16 @@ def test_two_processes_reach_the_loss_and_weights_of_one_with_the_same_batch(fol
     assert tracks[0] == tracks[1] == ["demo/song-3", "demo/song-4", "demo/song-5"]
 
 
+def test_two_processes_agree_on_when_a_budget_in_time_is_spent(folder: Path) -> None:
+    settings = yaml.safe_load((folder / "tiny.yaml").read_text())
+    settings["training"] |= {"epochs": 100_000, "minutes": 0.04}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    done = _train(folder, 2)
+    assert done.returncode == 0, done.stderr
+    curves = read_table(folder / "2" / "curves.parquet")
+    assert 0 < curves["step"].iloc[-1] < 500_000
+
+
 def test_a_batch_that_cannot_be_shared_evenly_is_refused_by_name(folder: Path) -> None:
     done = _train(folder, 3)
     assert done.returncode != 0
