@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import soundfile
 import yaml
+
+from data.audio import require_program
+from data.loopback import PAIRS, PAIRS_FILE
+from data.tables import write_table
 
 RATE = 44100
 _STEMS = ("mixture", "drums", "bass", "other", "vocals")
@@ -26,9 +33,13 @@ def music(length_s: float, seed: int, level: float = 0.1) -> np.ndarray:
     return level * total / np.abs(total).max()
 
 
-def stem_mp4_tracks(root: Path, count: int, length_s: float, different: int = 4) -> Path:
-    """`count` stem.mp4 files in MUSDB18's layout; `different` are encoded, the others are copies of their bytes."""
+def stem_mp4_tracks(root: Path, count: int, length_s: float | Sequence[float], different: int = 4) -> Path:
+    """`count` stem.mp4 files in MUSDB18's layout; `different` are encoded, the others are copies of their bytes.
 
+    Where there are several lengths, each of those that are encoded has its own.
+    """
+    lengths = [length_s] * different if isinstance(length_s, int | float) else length_s
+    different = len(lengths)
     subset = root / "train"
     subset.mkdir(parents=True, exist_ok=True)
     for number in range(count):
@@ -38,8 +49,89 @@ def stem_mp4_tracks(root: Path, count: int, length_s: float, different: int = 4)
         if number >= different:
             os.link(subset / f"Artist {number % different} - Song {number % different}.stem.mp4", path)
             continue
-        _write_stem_mp4(path, length_s, number)
+        _write_stem_mp4(path, lengths[number], number)
     return root
+
+
+def wav_tracks(root: Path, source: Path) -> Path:
+    """The stem.mp4 files below `source/train` as folders of wav files, which MUSDB18's tools read as well."""
+    for path in sorted((source / "train").iterdir()):
+        folder = root / "train" / path.name.removesuffix(".stem.mp4")
+        if folder.exists():
+            continue
+        partial = root / "partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        command = [require_program("ffmpeg"), "-v", "error", "-nostdin", "-i", str(path)]
+        for stream, name in enumerate(_STEMS):
+            command += ["-map", f"0:a:{stream}", "-c:a", "pcm_s16le", str(partial / f"{name}.wav")]
+        subprocess.run(command, check=True)
+        folder.parent.mkdir(exist_ok=True)
+        partial.rename(folder)
+    return root
+
+
+def training_corpus(root: Path, count: int, length_s: float) -> Path:
+    """Normalised audio of `count` different training tracks and a short validation track; returns its pairs' table.
+
+    Ten seconds of music turned about at random places, so that 100 tracks of 240 s (8.5 GB) take as long as writing.
+    """
+    pairs = root / PAIRS_FILE
+    if pairs.exists():
+        return pairs
+    vocals, rest = ((32767 * music(10.0, seed, level=0.4)).astype(np.int16) for seed in (1, 2))
+    folders = []
+    for number in range(count + 1):
+        random = np.random.default_rng(number)
+        folder = root / f"track-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        folders.append(folder)
+        length = min(length_s, 6.0) if number == count else length_s
+        with (
+            soundfile.SoundFile(folder / "mixture.wav", "w", RATE, 2, "PCM_16") as heard,
+            soundfile.SoundFile(folder / "vocals.wav", "w", RATE, 2, "PCM_16") as sung,
+        ):
+            left = round(length * RATE)
+            while left:
+                turns = random.integers(len(vocals), size=2)
+                voice, accompaniment = (
+                    np.roll(part, turn, axis=0)[:left] for part, turn in zip((vocals, rest), turns, strict=True)
+                )
+                heard.write(voice + accompaniment)
+                sung.write(voice)
+                left -= len(voice)
+    return write_pairs(pairs, folders)
+
+
+def write_pairs(path: Path, folders: Sequence[Path]) -> Path:
+    """The table of training pairs of normalised tracks below its folder, the last of them for validation."""
+    rows = [
+        {
+            "track_id": f"benchmark/{folder.name}",
+            "split": "validation" if folder == folders[-1] else "train",
+            "kind": "original",
+            "input": "mixture",
+            "target": "vocals",
+            "mixture_path": str((folder / "mixture.wav").relative_to(path.parent)),
+            "vocals_path": str((folder / "vocals.wav").relative_to(path.parent)),
+            "mixture_sha256": "-",
+            "vocals_sha256": "-",
+            "frames": soundfile.info(folder / "mixture.wav").frames,
+        }
+        for folder in folders
+    ]
+    write_table(path, pd.DataFrame(rows), PAIRS)
+    return path
+
+
+def forget(root: Path) -> None:
+    """Have the operating system drop what it keeps in memory of the files below `root`, where it can be asked to."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for path in root.rglob("*.wav"):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def medleydb_tracks(root: Path, count: int, length_s: float, stems: int, subtype: str = "PCM_24") -> Path:

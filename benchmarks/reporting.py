@@ -60,6 +60,13 @@ def tell(
     title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], last: str, result: dict[str, Any], to: Path | None
 ) -> None:
     """Print the table and the verdict; write `result` with the machine to the file `to` if one is named."""
+    show(title, header, rows, last)
+    if to:
+        save(title, result, to)
+
+
+def show(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], last: str) -> None:
+    """Print the machine, the table and the verdict."""
     cells = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     print(f"\n{title}\n{machine()}\n")
@@ -67,7 +74,10 @@ def tell(
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
         if number == 0:
             print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    print(f"\n{last}")
-    if to:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_text(json.dumps({"benchmark": title, "machine": machine(), **result}, indent=1) + "\n")
+    print(f"\n{last}", flush=True)
+
+
+def save(title: str, result: dict[str, Any], to: Path) -> None:
+    """Write `result` with the machine as JSON."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(json.dumps({"benchmark": title, "machine": machine(), **result}, indent=1) + "\n")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pipelines_site import PROJECT
@@ -29,3 +31,36 @@ def test_a_benchmark_prints_its_ratio_last_and_writes_json(
     content = json.loads(result.read_text())
     assert content[measured] > 0
     assert "cores" in content["machine"]
+
+
+SMALL = ["--batch", "2", "--chunk", "0.5", "--cores", "1"]
+
+
+def test_the_training_benchmark_measures_waiting_memory_and_lstms(tmp_path: Path) -> None:
+    sizes = ["--tracks", "4", "--seconds", "2", "--steps", "8", "--memory-steps", "4", "--gpu-steps", "8"]
+    parts = ["--part", "data", "--part", "memory", "--part", "gpu"]
+    found = trained(tmp_path, [*parts, *sizes, *SMALL, "--candidates", "toy", "--gpu-candidate", "toy"])
+    assert list(found["memory"]["peak_mb"]) == ["1", "4"]
+    assert found["memory"]["growth"] > 0
+    assert list(found["data"]["trainings"]) == ["toy"]
+    assert "gpu" in found
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openunmix") is None, reason="the package openunmix is not installed")
+def test_the_training_benchmark_runs_open_unmix_on_both_layouts(tmp_path: Path) -> None:
+    sizes = ["--openunmix-tracks", "4", "--longest", "4", "--openunmix-steps", "2", "--hidden", "16"]
+    found = trained(tmp_path, ["--part", "openunmix", *sizes, *SMALL, "--workers", "1", "--rounds", "1"])["openunmix"]
+    assert len(found["rounds"]) == 3
+    assert found["faster_than_wav"] > 0
+    assert found["faster_than_stems"] > 0
+
+
+def trained(tmp_path: Path, options: list[str]) -> dict[str, Any]:
+    """What the training benchmark writes as JSON."""
+    result = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.train", "--work", str(tmp_path / "work"), "--json", str(result)]
+    done = subprocess.run([*command, *options], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1].startswith("ratio: ")
+    content: dict[str, Any] = json.loads(result.read_text())
+    return content
