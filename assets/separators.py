@@ -139,7 +139,7 @@ def _earlier(root: Path, name: str, fingerprint: str) -> Path:
 def _link(source: Path, target: Path) -> None:
     """Give the files below `source` a second name below `target`: no audio, no weights are copied."""
     unwanted = shutil.ignore_patterns(f"{PARTIAL}*")
-    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True, ignore=unwanted)
+    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True, symlinks=True, ignore=unwanted)
 
 
 def _run_name(folder: Path) -> str:

@@ -84,6 +84,10 @@ class Settings(BaseSettings):
         "auto", description="training set: read from disk as it is heard, in the device's memory, or what fits"
     )
     earlier_checkpoints: int = Field(3, ge=0, description="earlier checkpoints kept of each candidate")
+    wandb: Literal["off", "offline", "online"] = Field(
+        "off", description="whether trainings are written for Weights & Biases too: kept on this machine, or sent"
+    )
+    wandb_project: str = Field("deep-audio-isolation", min_length=1, description="their project there")
 
     def source(self, dataset: str) -> str:
         """Where a dataset comes from: `ISOLATION_<DATASET>`, whether or not it has a field here; `off` if unset."""

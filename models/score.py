@@ -20,7 +20,8 @@ from data.tables import read_table, write_table
 from models.evaluate import ICA, IDEAL_MASK, MIXTURE, SCORES, score_track, scores_frame
 from models.ica import separate_ica
 from models.masks import ideal_ratio_mask
-from models.train import BAD_INPUT, open_reporter
+from models.reporters import open_launcher
+from models.train import BAD_INPUT
 
 SCORES_FILE = "scores.parquet"
 AUDIO_FOLDER = "audio"
@@ -125,9 +126,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
         held_out = read_table(options.held_out)
-        with open_reporter() as (reporter, _):
+        with open_launcher() as (launcher, _):
             root, output = options.audio_root, options.output
-            score_checkpoint(options.checkpoint, held_out, root, output, options.device, reporter.log)
+            score_checkpoint(options.checkpoint, held_out, root, output, options.device, launcher.log)
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return BAD_INPUT

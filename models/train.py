@@ -1,35 +1,29 @@
 """`python -m models.train CONFIG`: train one candidate in a process of its own, with or without Dagster.
 
-Where Dagster Pipes launched it, progress goes back through Pipes; else to the terminal. The training itself stands in
-`models.training`.
+Started by torchrun, it trains with the other processes. A training that was stopped goes on from the state in its
+output folder. Who hears of its progress stands in `models.reporters`, the training itself in `models.training`.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import math
 import os
 import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data.errors import InputError
 from data.loopback import PAIRS, PAIRS_FILE
 from data.settings import load_settings
 from data.tables import read_table
 from models.candidate import Candidate, load_candidate
-
-if TYPE_CHECKING:
-    from dagster_pipes import PipesContext
-
-    from models.progress import Reporter
+from models.progress import Reporter
+from models.reporters import open_reporters
 
 BAD_INPUT = 2
 
@@ -42,52 +36,6 @@ class Stopped(BaseException):
         self.signum = signum
 
 
-class TerminalReporter:
-    def start(self, run: Any) -> None: ...
-    def progress(self, p: Any) -> None: ...
-    def audio(self, step: int, sounds: Any) -> None: ...
-    def close(self) -> None: ...
-
-    """Progress as lines on standard output."""
-
-    def log(self, line: str) -> None:
-        print(line, flush=True)
-
-    def epoch(self, row: Mapping[str, Any], curves_png: bytes | None) -> None:
-        self.log(epoch_line(row))
-
-
-class PipesReporter:
-    def start(self, run: Any) -> None: ...
-    def progress(self, p: Any) -> None: ...
-    def audio(self, step: int, sounds: Any) -> None: ...
-    def close(self) -> None: ...
-
-    """Progress as log lines of the Dagster run; each epoch also as a message with its row and the curves so far."""
-
-    def __init__(self, pipes: PipesContext) -> None:
-        self._pipes = pipes
-
-    def log(self, line: str) -> None:
-        self._pipes.log.info(line)
-
-    def epoch(self, row: Mapping[str, Any], curves_png: bytes | None) -> None:
-        self.log(epoch_line(row))
-        # JSON has no NaN.
-        finite = {key: value if math.isfinite(value) else None for key, value in row.items()}
-        picture = None if curves_png is None else base64.b64encode(curves_png).decode()
-        self._pipes.report_custom_message({"epoch": finite, "curves_png": picture})
-
-
-def epoch_line(row: Mapping[str, Any]) -> str:
-    """One epoch in words."""
-    return (
-        f"epoch {row['epoch']} done: training loss {row['train_loss']:.4f}, "
-        f"validation loss {row['validation_loss']:.4f}, validation uSDR {row['validation_usdr_db']:.2f} dB, "
-        f"{row['seconds']:.0f} s"
-    )
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Train as the command line says; returns the exit code: 0, 2 for bad input, 128 + signal when stopped."""
     options = _parser().parse_args(arguments)
@@ -95,13 +43,14 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, _stop)
     try:
         candidate = load_candidate(options.config)
-        with open_reporter() as (reporter, extras):
+        with open_reporters(load_settings()) as (reporter, extras):
+            _end_with(extras.get("launcher"))
             _train(candidate, options, reporter, extras)
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return BAD_INPUT
     except Stopped as stopped:
-        sys.stderr.write(f"stopped by {stopped}; the files of the last full epoch are whole\n")
+        sys.stderr.write(f"stopped by {stopped}; started again, it goes on from the last state that was saved\n")
         return 128 + stopped.signum
     return 0
 
@@ -138,20 +87,6 @@ def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter
             processes=processes,
             save_every_s=options.save_every,
         )
-
-
-@contextmanager
-def open_reporter() -> Iterator[tuple[Reporter, Mapping[str, Any]]]:
-    """Who hears of progress, and what else the launcher passed along."""
-    # Of several processes that train together, the first alone reports.
-    if "DAGSTER_PIPES_CONTEXT" not in os.environ or os.environ.get("RANK", "0") != "0":
-        yield TerminalReporter(), {}
-        return
-    from dagster_pipes import open_dagster_pipes
-
-    with open_dagster_pipes() as pipes:
-        _end_with(pipes.extras.get("launcher"))
-        yield PipesReporter(pipes), pipes.extras
 
 
 def _end_with(launcher: int | None) -> None:

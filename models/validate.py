@@ -18,7 +18,8 @@ from data.errors import InputError
 from data.loopback import PAIRS
 from data.tables import read_table, write_table
 from models.contest import VALIDATION, VALIDATION_FILE
-from models.train import BAD_INPUT, open_reporter
+from models.reporters import open_launcher
+from models.train import BAD_INPUT
 
 
 def validate_checkpoint(checkpoint: Path, pairs: pd.DataFrame, audio_root: Path, device: str) -> pd.DataFrame:
@@ -48,10 +49,10 @@ def main(arguments: Iterable[str] | None = None) -> int:
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
         pairs = read_table(options.pairs, PAIRS)
-        with open_reporter() as (reporter, _):
+        with open_launcher() as (launcher, _):
             frame = validate_checkpoint(options.checkpoint, pairs, options.audio_root, options.device)
             write_table(options.output / VALIDATION_FILE, frame, VALIDATION)
-            reporter.log(f"measured on {len(frame)} validation tracks: {frame['usdr_db'].mean():.2f} dB uSDR")
+            launcher.log(f"measured on {len(frame)} validation tracks: {frame['usdr_db'].mean():.2f} dB uSDR")
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return BAD_INPUT

@@ -12,23 +12,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from data.audio import SAMPLE_RATE, Audio
+from data.audio import SAMPLE_RATE
 from data.chunks import VOCALS, Chunk, Row, rows_of
 from data.errors import InputError
 from models.candidate import Candidate
 from models.losses import Loss, build_loss
 from models.networks import build_network
-from models.progress import Progress, Reporter, RunStart, run_name
+from models.progress import Progress, Reporter, Reporters, RunStart, run_name
 from models.training.batches import STATISTICS, Streamed, make_batches
 from models.training.engine import Engine
 from models.training.processes import Processes
@@ -87,7 +86,7 @@ def train(
     if resumed is not None and not progressed.finished:
         engine.restore(resumed.engine)
     if not processes.first:
-        reporter = _Silent()
+        reporter = Reporters()
     if not progressed.finished:
         reporter.start(
             RunStart(
@@ -325,17 +324,6 @@ class _Loop:
                 found=f"{losses[-1]:.6g} after each of {len(losses)} epochs",
                 remedy="raise training.learning_rate, or look at the candidate's network and loss",
             )
-
-
-class _Silent:
-    """The reporter of processes that do not report."""
-
-    def start(self, run: RunStart) -> None: ...
-    def log(self, line: str) -> None: ...
-    def progress(self, progress: Progress) -> None: ...
-    def epoch(self, row: Mapping[str, Any], curves_png: bytes) -> None: ...
-    def audio(self, step: int, sounds: Mapping[str, Audio]) -> None: ...
-    def close(self) -> None: ...
 
 
 def _mixtures(candidate: Candidate, rows: Sequence[Row], frames: int, count: int) -> Iterator[Tensor]:

@@ -72,6 +72,7 @@ def _metadata(result: dg.ExecuteInProcessResult) -> dict[str, object]:
 
 def test_a_checkpoint_knows_its_data_and_its_run_has_a_name(root: Root) -> None:
     metadata = _metadata(root.materialise())
+    assert str(metadata["run"]).startswith(f"{NAME}-20")
     kept = load_checkpoint(root.folder / "checkpoint.pt")
     assert kept.licences == ("CC BY 4.0",)
     assert kept.fingerprints == {"loopback": "pairs"}
