@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import pickle
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,11 +52,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "name": checkpoint.candidate.name,
         "config": checkpoint.candidate.model_dump(mode="json", exclude={"name"}),
         "sample_rate": checkpoint.sample_rate,
-        "metrics": dict(checkpoint.metrics),
-        "fingerprints": dict(checkpoint.fingerprints),
+        "metrics": _interned(checkpoint.metrics),
+        "fingerprints": _interned(checkpoint.fingerprints),
         "licences": list(checkpoint.licences),
         "git_commit": checkpoint.git_commit,
-        "weights": {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()},
+        "weights": _interned({n: tensor.detach().cpu().contiguous() for n, tensor in checkpoint.weights.items()}),
     }
     # torch.save writes the name of its target into the file, and a temporary name is different every time.
     buffer = io.BytesIO()
@@ -122,6 +123,11 @@ def current_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
+
+
+def _interned(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same content with one object for each name: a pickle tells whether equal names are one object or two."""
+    return {sys.intern(name): value for name, value in content.items()}
 
 
 def _unusable(path: Path, found: str, remedy: str) -> InputError:

@@ -146,7 +146,7 @@ class _Loop:
         self._began = time.monotonic() - progressed.seconds
         self._looked = self._saved = time.monotonic()
         self._looked_at, self._waited = progressed.step, 0.0
-        while not self._over():
+        while not (self._between_epochs() and self._over()):
             self._train_epoch()
             self._close_epoch()
         best = progressed.best
@@ -157,6 +157,11 @@ class _Loop:
             f"kept epoch {best['epoch']} of {progressed.epoch - 1}: validation loss {best['validation_loss']:.4f}, "
             f"uSDR {best['validation_usdr_db']:.2f} dB"
         )
+
+    def _between_epochs(self) -> bool:
+        """Whether every step taken belongs to an epoch that is closed; a training may go on from anywhere."""
+        progressed = self._progressed
+        return progressed.step == (progressed.curves[-1]["step"] if progressed.curves else 0)
 
     def _over(self) -> bool:
         patience = self._settings.early_stopping_epochs
@@ -183,8 +188,8 @@ class _Loop:
             waiting = time.monotonic()
             sources = next(self._batches)
             self._waited += time.monotonic() - waiting
-            self._rate = learning_rate_at(progressed.step, settings, spent, qualities)
-            self._unseen.append(self._engine.step(sources, progressed.step, self._rate))
+            progressed.learning_rate = learning_rate_at(progressed.step, settings, spent, qualities)
+            self._unseen.append(self._engine.step(sources, progressed.step, progressed.learning_rate))
             progressed.step += 1
             spent, now = self._spent(), time.monotonic()
             if now - self._looked >= SECONDS_BETWEEN_LOOKS:
@@ -235,7 +240,7 @@ class _Loop:
                 step=progressed.step,
                 steps=self._steps,
                 loss=loss,
-                learning_rate=self._rate,
+                learning_rate=progressed.learning_rate,
                 gradient_norm=norm,
                 examples_per_second=steps * settings.batch_size / passed,
                 waiting_share=self._waited / passed,
@@ -263,7 +268,7 @@ class _Loop:
             "train_loss": float(np.mean(progressed.losses)),
             "validation_loss": validation.loss,
             "validation_usdr_db": validation.usdr_db,
-            "learning_rate": self._rate,
+            "learning_rate": progressed.learning_rate,
             "skipped": progressed.skipped,
             "seconds": progressed.seconds,
         }

@@ -30,13 +30,15 @@ VERSION = "1"
 class Progressed:
     """How far a training is, in numbers.
 
-    `losses` are those of the present epoch's steps that counted, `skipped` how many of its steps did not, and `moved`
-    whether any of them had a gradient; `curves` holds the rows of the epochs that are over, `best` the row of the one
-    whose weights are kept, `validation` its tracks. `seconds` are of training, all lives of the process together.
+    `learning_rate` was that of the last step. `losses` are those of the present epoch's steps that counted, `skipped`
+    how many of its steps did not, and `moved` whether any of them had a gradient. `curves` holds the rows of the epochs
+    that are over, `best` the row of the one whose weights are kept, and `validation` its tracks. `seconds` are of
+    training, all lives of the process together.
     """
 
     name: str
     step: int = 0
+    learning_rate: float = 0.0
     epoch: int = 1
     losses: list[float] = field(default_factory=list)
     moved: bool = False

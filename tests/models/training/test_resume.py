@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,9 @@ from tiny import tiny_candidate, tiny_pairs, tiny_settings
 from data.loopback import PAIRS
 from data.tables import read_table, write_table
 from models.candidate import Candidate
-from models.progress import Progress
 from models.training import TrainingResult, train
-from models.training.state import STATE_FILE, load_state
+from models.training.results import Results
+from models.training.state import STATE_FILE, Progressed, load_state
 
 ROOT = Path(__file__).parents[3]
 OPENUNMIX = {
@@ -39,22 +41,25 @@ class Stop(BaseException):
     """The training is stopped at some step."""
 
 
-class Stopper(Listener):
-    """Stops the training when it has reached a step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def progress(self, progress: Progress) -> None:
-        super().progress(progress)
-        if progress.step == self.step:
-            raise Stop
-
-
 @pytest.fixture(autouse=True)
 def _look_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.training.loop.SECONDS_BETWEEN_LOOKS", 0.0)
+
+
+@contextmanager
+def _stopped(step: int) -> Iterator[None]:
+    """The training inside is stopped when it has saved the state of `step`."""
+    real = Results.save
+
+    def save(results: Results, progressed: Progressed, engine: Any) -> None:
+        real(results, progressed, engine)
+        if progressed.step == step:
+            raise Stop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Results, "save", save)
+        with pytest.raises(Stop):
+            yield
 
 
 def _train(candidate: Candidate, root: Path, output: str, listener: Listener, **options: Any) -> TrainingResult:
@@ -71,7 +76,7 @@ def _same(one: Path, other: Path) -> None:
     pd.testing.assert_frame_equal(*validation)
 
 
-@pytest.mark.parametrize("stop", [2, 4, 5, 8])
+@pytest.mark.parametrize("stop", [1, 4, 6, 12])  # 4 and 12: trained to the end of an epoch, not validated yet
 @pytest.mark.parametrize(
     "changes",
     [
@@ -89,23 +94,23 @@ def test_a_stopped_training_goes_on_to_the_very_weights_of_an_uninterrupted_one(
     changes = {**changes, "training": {"epochs": 3, "steps_per_epoch": 4, **changes.get("training", {})}}
     candidate = tiny_candidate(**changes)
     _train(candidate, tmp_path, "whole", Listener())
-    with pytest.raises(Stop):
-        _train(candidate, tmp_path, "stopped", Stopper(stop))
+    with _stopped(stop):
+        _train(candidate, tmp_path, "stopped", Listener())
     listener = Listener()
     _train(candidate, tmp_path, "stopped", listener)
-    assert listener.progresses[0].step > 1  # it did go on, and did not begin anew
-    assert listener.runs[0].first_step == listener.progresses[0].step - 1
+    assert listener.runs[0].first_step == stop
+    assert [progress.step for progress in listener.progresses] == list(range(stop + 1, 13))
     _same(tmp_path / "whole", tmp_path / "stopped")
 
 
 def test_a_training_keeps_its_name_and_the_time_it_has_spent(tmp_path: Path) -> None:
     candidate = tiny_candidate(training={"epochs": 3, "steps_per_epoch": 4})
-    stopper, listener = Stopper(9), Listener()
-    with pytest.raises(Stop):
-        _train(candidate, tmp_path, "out", stopper)
+    first, listener = Listener(), Listener()
+    with _stopped(9):
+        _train(candidate, tmp_path, "out", first)
     _train(candidate, tmp_path, "out", listener)
-    assert listener.runs[0].name == stopper.runs[0].name
-    assert listener.progresses[0].seconds > stopper.progresses[0].seconds
+    assert listener.runs[0].name == first.runs[0].name
+    assert listener.progresses[0].seconds > first.progresses[-1].seconds
 
 
 def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
@@ -125,8 +130,8 @@ def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["settings", "audio", "damage"])
 def test_a_state_of_another_training_is_not_gone_on_with(tmp_path: Path, change: str) -> None:
-    with pytest.raises(Stop):
-        _train(tiny_candidate(), tmp_path, "out", Stopper(4))
+    with _stopped(4):
+        _train(tiny_candidate(), tmp_path, "out", Listener())
     candidate, pairs = tiny_candidate(), tiny_pairs(tmp_path / "audio")
     if change == "settings":
         candidate = tiny_candidate(training={"learning_rate": 0.02})
@@ -142,8 +147,8 @@ def test_a_state_of_another_training_is_not_gone_on_with(tmp_path: Path, change:
 
 
 def test_prose_and_folders_do_not_matter_to_a_state(tmp_path: Path) -> None:
-    with pytest.raises(Stop):
-        _train(tiny_candidate(), tmp_path, "out", Stopper(4))
+    with _stopped(4):
+        _train(tiny_candidate(), tmp_path, "out", Listener())
     (tmp_path / "out").rename(tmp_path / "elsewhere")
     listener = Listener()
     _train(tiny_candidate().model_copy(update={"description": "other words"}), tmp_path, "elsewhere", listener)
