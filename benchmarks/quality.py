@@ -171,6 +171,7 @@ def _tell(outcomes: Sequence[Outcome], options: argparse.Namespace) -> None:
     result = {
         "minutes": options.minutes,
         "reference": options.reference,
+        "verdict": verdict,
         "candidates": {
             outcome.candidate.name: {
                 "parameters": outcome.parameters,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -156,7 +155,7 @@ def _outcome(training: Path) -> dict[str, Any]:
 
 
 def _timed_steps(candidate: Candidate) -> Speed:
-    """The median time of a few forward and backward passes over noise; the first, which warms up, is left out."""
+    """The least time of a few forward and backward passes over noise: other work on the machine only adds to it."""
     import torch
 
     from data.audio import CHANNELS, SAMPLE_RATE
@@ -170,12 +169,12 @@ def _timed_steps(candidate: Candidate) -> Speed:
     mixture = 0.1 * torch.randn(examples, CHANNELS, round(training.chunk_seconds * SAMPLE_RATE))
     network, loss = build_network(candidate), build_loss(candidate)
     times = []
-    for _ in range(1 + PROBED_STEPS):
+    for _ in range(PROBED_STEPS):
         started = perf_counter()
         X, Y = (Sound(network.stft, waveform=waveform) for waveform in (mixture, 0.5 * mixture))
         loss(network.estimate(X), Y, X).mean().backward()
         times.append(perf_counter() - started)
-    return Speed(sum(parameter.numel() for parameter in network.parameters()), statistics.median(times[1:]))
+    return Speed(sum(parameter.numel() for parameter in network.parameters()), min(times))
 
 
 def _run(command: list[str], log: Path, environment: dict[str, str]) -> float:

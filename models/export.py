@@ -10,7 +10,7 @@ of the separator, the licences of its data among it:
     about = json.loads(about["separator.json"])
     vocals = separator(mixture)
 
-Music is separated in chunks of `chunk_frames`, each beginning `overlap_frames` before the one before it ends, and the
+A song is separated in chunks of `chunk_frames`, each beginning `overlap_frames` before the one before it ends, and the
 shared frames are faded over linearly; `models.separate` does so. Where `any_length` is false, the program takes exactly
 `(1, 2, chunk_frames)`: pad the last chunk with zeros, and cut its vocals.
 """
@@ -23,13 +23,14 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.overrides import TorchFunctionMode
 
 from data.audio import CHANNELS, SAMPLE_RATE
 from data.errors import InputError
@@ -64,6 +65,15 @@ class ExportableSTFT(STFT):
         return whole[:, 0, self.size // 2 : self.size // 2 + length, 0]
 
 
+class _Trusting(TorchFunctionMode):
+    """Believes `assert tensor.all()`, by which demucs checks its own padding; a program has no values to look at."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return True if func is Tensor.all else func(*args, **(kwargs or {}))
+
+
 class _Program(nn.Module):
     """What is exported: the network, with what the exporter asks for."""
 
@@ -74,7 +84,7 @@ class _Program(nn.Module):
 
     def forward(self, mixture: Tensor) -> Tensor:
         # Otherwise the exporter follows an LSTM step by step, which takes minutes and fixes the number of steps.
-        with torch.backends.mkldnn.flags(enabled=True):
+        with torch.backends.mkldnn.flags(enabled=True), _Trusting():
             vocals: Tensor = self.network(mixture)
         return vocals
 
