@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+from listener import Listener
 from tiny import tiny_candidate, tiny_pairs
 
 from assets.promotion import (
@@ -27,7 +28,6 @@ from data.loopback import PAIRS, PAIRS_FILE
 from data.settings import Settings
 from data.tables import read_table, write_table
 from models.contest import VALIDATION, VALIDATION_FILE, validation_frame
-from models.train import TerminalReporter
 from models.training import train
 
 GOOD, BAD = [5.0, 6.0, 7.0, 4.0], [3.0, 4.0, 5.0, 2.0]
@@ -174,7 +174,7 @@ def test_tracks_that_the_champion_was_trained_on_have_no_say(arena: Arena) -> No
 
 def test_on_other_validation_tracks_the_champion_is_measured_again(arena: Arena, tmp_path: Path) -> None:
     """Really: its checkpoint, in a process of its own."""
-    train(tiny_candidate(), arena.pairs, arena.root, tmp_path / "trained", TerminalReporter())
+    train(tiny_candidate(), arena.pairs, arena.root, tmp_path / "trained", Listener())
     own = read_table(tmp_path / "trained" / VALIDATION_FILE, VALIDATION)
     arena.train("toy", [90.0] * 4, checkpoint=tmp_path / "trained" / "checkpoint.pt")
     assert arena.promote().success

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from listener import Listener
 from tiny import tiny_candidate, tiny_pairs
 
 from data.errors import InputError
 from data.tables import read_table
 from models.contest import VALIDATION, contest, same_validation, seen_tracks, validation_frame
-from models.train import TerminalReporter
 from models.training import train
 from models.validate import validate_checkpoint
 
@@ -91,10 +91,10 @@ def test_a_track_is_known_again_by_its_name_and_by_its_audio(tmp_path: Path) -> 
 
 def test_a_checkpoint_measured_again_scores_as_in_its_training(tmp_path: Path) -> None:
     pairs = tiny_pairs(tmp_path / "audio", train=2, validation=2)
-    train(tiny_candidate(), pairs, tmp_path / "audio", tmp_path / "out", TerminalReporter())
+    train(tiny_candidate(), pairs, tmp_path / "audio", tmp_path / "out", Listener())
     left = read_table(tmp_path / "out" / "validation.parquet", VALIDATION)
     again = validate_checkpoint(tmp_path / "out" / "checkpoint.pt", pairs, tmp_path / "audio", "cpu")
     pd.testing.assert_frame_equal(again, left, atol=1e-4)
     curves = read_table(tmp_path / "out" / "curves.parquet")
-    kept = curves.loc[curves["validation_loss"].idxmin(), "validation_usdr_db"]
+    kept = curves.loc[curves["kept"].idxmax(), "validation_usdr_db"]
     assert left["usdr_db"].mean() == pytest.approx(kept, abs=1e-4)

@@ -39,7 +39,9 @@ CURVES = pd.DataFrame(
         "validation_loss": [1.1, 0.6, 0.7],
         "validation_usdr_db": [-1.0, 2.0, 1.5],
         "learning_rate": [1e-3] * 3,
+        "skipped": [0, 0, 0],
         "seconds": [1.0, 2.0, 3.0],
+        "kept": [False, True, False],
     }
 )
 
