@@ -27,6 +27,16 @@ from models.separate import Separator
 
 FORMAT = "deep-audio-isolation checkpoint 1"
 
+# Training settings that came later, with what held before: a separator outlives the version that trained it.
+_LATER_SETTINGS = {
+    "minutes": None,
+    "max_skipped_steps": 0,
+    "keep_best": "loss",
+    "early_stopping_epochs": None,
+    "precision": "float32",
+    "compile": False,
+}
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -91,7 +101,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
             remedy="use the version of the project that trained it",
         )
     return Checkpoint(
-        candidate=parse_candidate(content["name"], content["config"], file=path),
+        candidate=parse_candidate(content["name"], _up_to_date(content["config"]), file=path),
         weights=content["weights"],
         metrics=content["metrics"],
         fingerprints=content["fingerprints"],
@@ -123,6 +133,14 @@ def current_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
+
+
+def _up_to_date(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a checkpoint as this version writes them."""
+    training = {**_LATER_SETTINGS, **config["training"]}
+    if isinstance(training["schedule"], str):
+        training["schedule"] = {"name": training["schedule"]}
+    return {**config, "training": training}
 
 
 def _interned(content: Mapping[str, Any]) -> dict[str, Any]:

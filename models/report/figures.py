@@ -141,7 +141,8 @@ def curves_figure(curves: pd.DataFrame, title: str = "", theme: Theme = LIGHT) -
     ):
         points = curves[["step", column]].dropna()
         losses.plot(points["step"], points[column], color=colour, marker=".", markersize=4, label=name)
-    kept = curves[curves["kept"]]
+    # Curves that an earlier version left do not say which epoch was kept.
+    kept = curves[curves["kept"]] if "kept" in curves else curves.iloc[:0]
     for axes, column, colour in (
         (losses, "validation_loss", theme.series[1]),
         (quality, "validation_usdr_db", theme.series[2]),

@@ -52,6 +52,21 @@ def test_a_checkpoint_tells_everything_to_plain_torch_too(tmp_path: Path) -> Non
     }
 
 
+def test_a_checkpoint_from_before_some_settings_existed_is_still_of_use(tmp_path: Path) -> None:
+    saved = _checkpoint()
+    save_checkpoint(tmp_path / "checkpoint.pt", saved)
+    content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    training = content["config"]["training"]
+    for later in ("minutes", "max_skipped_steps", "keep_best", "early_stopping_epochs", "precision", "compile"):
+        del training[later]
+    training["schedule"] = "cosine"
+    torch.save(content, tmp_path / "old.pt")
+    loaded = load_checkpoint(tmp_path / "old.pt").candidate
+    assert loaded.network == saved.candidate.network
+    assert loaded.training.schedule == saved.candidate.training.schedule
+    assert loaded.training.keep_best == "loss"
+
+
 def test_a_loaded_separator_separates_as_the_saved_one(tmp_path: Path) -> None:
     saved = _checkpoint()
     save_checkpoint(tmp_path / "checkpoint.pt", saved)
