@@ -45,6 +45,7 @@ class RunStart:
 class Progress:
     """Where a training stands after a step.
 
+    `epochs` and `steps` are how many there will be: as planned, or as many as a budget in time is expected to last for.
     `loss`, `learning_rate` and `gradient_norm` are the step's. `waiting_share` (0..1) is the share of the time since
     the last Progress that steps waited for data; `skipped` counts the steps so far that were not finite; `seconds`
     were trained so far, those before a resume included.

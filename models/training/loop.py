@@ -233,12 +233,13 @@ class _Loop:
         passed, steps = max(now - self._looked, 1e-9), progressed.step - self._looked_at
         # Not asked anew: looks come when a process's own clock says so, and asking is for all processes at once.
         spent = max(self._share_spent, 1e-9)
+        expected = max(progressed.step, round(progressed.step / spent))  # fewer than planned where time is the budget
         self._reporter.progress(
             Progress(
                 epoch=progressed.epoch,
-                epochs=settings.epochs,
+                epochs=-(-expected // settings.steps_per_epoch),
                 step=progressed.step,
-                steps=self._steps,
+                steps=expected,
                 loss=loss,
                 learning_rate=progressed.learning_rate,
                 gradient_norm=norm,

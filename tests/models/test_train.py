@@ -92,32 +92,33 @@ def test_a_stopped_training_leaves_whole_files_only(storage: Path, signum: signa
     load_checkpoint(folder / "checkpoint.pt")
 
 
-def test_under_pipes_progress_epochs_and_provenance_go_through(storage: Path) -> None:
+def _under_pipes(storage: Path, extras: dict[str, object]) -> tuple[dict[str, str], Path]:
+    """What a launcher through Dagster Pipes adds to the environment, and the file that messages arrive in."""
     from dagster_pipes import encode_param
 
-    messages = storage / "messages.jsonl"
-    context = {"path": str(storage / "context.json")}
+    context = {
+        "asset_keys": ["separators/checkpoint"],
+        "code_version_by_asset_key": None,
+        "provenance_by_asset_key": None,
+        "partition_key": None,
+        "partition_key_range": None,
+        "partition_time_window": None,
+        "run_id": "run",
+        "job_name": None,
+        "retry_number": 0,
+        "extras": extras,
+    }
+    path, messages = storage / "context.json", storage / "messages.jsonl"
+    path.write_text(json.dumps(context))
+    variables = {"DAGSTER_PIPES_CONTEXT": {"path": str(path)}, "DAGSTER_PIPES_MESSAGES": {"path": str(messages)}}
+    return {name: encode_param(value) for name, value in variables.items()}, messages
+
+
+def test_under_pipes_progress_epochs_and_provenance_go_through(storage: Path) -> None:
     extras = {"fingerprints": {"training_set/loopback": "abc"}, "licences": ["CC BY-NC-SA 4.0"]}
-    Path(context["path"]).write_text(
-        json.dumps(
-            {
-                "asset_keys": ["separators/checkpoint"],
-                "code_version_by_asset_key": None,
-                "provenance_by_asset_key": None,
-                "partition_key": None,
-                "partition_key_range": None,
-                "partition_time_window": None,
-                "run_id": "run",
-                "job_name": None,
-                "retry_number": 0,
-                "extras": extras,
-            }
-        )
-    )
+    variables, messages = _under_pipes(storage, dict(extras))
     command, environment = _command(storage, "tiny.yaml", "--device", "cpu")
-    environment["DAGSTER_PIPES_CONTEXT"] = encode_param(context)
-    environment["DAGSTER_PIPES_MESSAGES"] = encode_param({"path": str(messages)})
-    subprocess.run(command, env=environment, cwd=storage.parent, check=True)
+    subprocess.run(command, env=environment | variables, cwd=storage.parent, check=True)
     lines = [json.loads(line) for line in messages.read_text().splitlines()]
     logs = [line["params"]["message"] for line in lines if line["method"] == "log"]
     assert any("epoch 2 done: training loss" in line for line in logs)
@@ -127,3 +128,28 @@ def test_under_pipes_progress_epochs_and_provenance_go_through(storage: Path) ->
     checkpoint = load_checkpoint(storage / "separators/checkpoint/tiny/checkpoint.pt")
     assert checkpoint.fingerprints == extras["fingerprints"]
     assert list(checkpoint.licences) == extras["licences"]
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system does not tell when another process ends")
+def test_a_training_ends_with_the_process_that_launched_it(storage: Path) -> None:
+    settings = tiny_settings()
+    settings["training"]["epochs"] = 100_000
+    (storage.parent / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    launcher = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    variables, messages = _under_pipes(storage, {"launcher": launcher.pid})
+    command, environment = _command(storage, "tiny.yaml", "--device", "cpu")
+    training = subprocess.Popen(command, env=environment | variables, cwd=storage.parent, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 60
+        while not (messages.is_file() and "epoch 2 done" in messages.read_text()):
+            assert training.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        launcher.kill()  # and not waited for: a process that nobody has taken leave of is gone all the same
+        _, errors = training.communicate(timeout=60)
+        assert training.returncode == 128 + signal.SIGTERM
+        assert b"stopped by SIGTERM" in errors
+    finally:
+        training.kill()
+        launcher.kill()
+        launcher.wait()
