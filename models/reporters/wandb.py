@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import requests
 
 from data.audio import SAMPLE_RATE, Audio
 from data.errors import InputError
@@ -21,14 +23,16 @@ if TYPE_CHECKING:
     import wandb
 
 Mode = Literal["offline", "online"]
-SECONDS_TO_CONNECT = 30
+SECONDS_TO_CONNECT = 10
+SECONDS_TO_FINISH = 120
+SECONDS_TO_STOP = 10
 
 
 class WandbReporter:
     """A Weights & Biases run in `<folder of the run>/wandb/`, its id the name of the run: a resumed run goes on in it.
 
-    Raises InputError where the package is missing, or the mode is `online` and there is no API key. A service that
-    cannot be reached is told to `tell`, and the run written offline.
+    Raises InputError where the package is missing, or the mode is `online` and there is no API key. Where the service
+    cannot be reached, `tell` hears so, and the run is written offline.
     """
 
     def __init__(self, mode: Mode, project: str, tell: Callable[[str], None]) -> None:
@@ -36,24 +40,25 @@ class WandbReporter:
         if mode == "offline":
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self._wandb = _package()
-        if mode == "online":
-            self._log_in()
         self._mode: Mode = mode
         self._project = project
         self._tell = tell
         self._run: wandb.Run | None = None
+        self._gave_up = False
         self._points = point_pace()
         self._sounds = AudioThinning()
+        # Asked before the package is: it would try again for hours, deaf to signals.
+        if mode == "online" and self._reachable():
+            self._log_in()
 
     def start(self, run: RunStart) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)  # into a folder that is not there, wandb does not write
         try:
             self._run = self._begun(run, self._mode)
         except self._wandb.errors.CommError as error:
-            self._tell(
-                f"Weights & Biases cannot be reached ({error}): written offline; later: wandb sync {_runs(run.folder)}"
-            )
-            self._run = self._begun(run, "offline")
+            self._wandb.teardown()  # it would take the name for one in use
+            self._offline(f"refuses the run ({' '.join(str(error).split())[:200]})")
+            self._run = self._begun(run, self._mode)
         # Steps of ours, not W&B's counter of calls, which begins anew where a run goes on.
         self._run.define_metric("step", hidden=True)
         self._run.define_metric("*", step_metric="step")
@@ -77,7 +82,18 @@ class WandbReporter:
     def close(self) -> None:
         if self._run is not None:
             run, self._run = self._run, None
-            run.finish(exit_code=0 if sys.exception() is None else 1)
+            stopped = sys.exception() is not None
+            # Without a network, wandb would go on trying for hours, and who stops a training wants it gone.
+            watch = threading.Timer(SECONDS_TO_STOP if stopped else SECONDS_TO_FINISH, self._give_up)
+            watch.start()
+            try:
+                run.finish(exit_code=int(stopped))
+            except Exception:
+                # What finish raises when its process is ended under it has been told already.
+                if not self._gave_up:
+                    raise
+            finally:
+                watch.cancel()
 
     def _write(self, step: int, values: Mapping[str, Any]) -> None:
         assert self._run is not None, "start comes first"
@@ -100,10 +116,30 @@ class WandbReporter:
                 "device": run.device,
             },
             # The terminal is ours, and code is not for others to keep.
-            settings=self._wandb.Settings(
-                console="off", silent=True, save_code=False, disable_git=True, init_timeout=SECONDS_TO_CONNECT
-            ),
+            settings=self._wandb.Settings(console="off", silent=True, save_code=False, disable_git=True),
         )
+
+    def _reachable(self) -> bool:
+        """Whether the service answers; if it does not, the run will be written offline."""
+        address = self._wandb.setup().settings.base_url
+        try:
+            requests.head(address, timeout=SECONDS_TO_CONNECT)
+        except requests.RequestException as error:
+            self._offline(f"does not answer at {address} ({type(error).__name__})")
+            return False
+        return True
+
+    def _offline(self, why: str) -> None:
+        self._mode = "offline"
+        self._tell(f"Weights & Biases {why}: written offline, into the run's folder wandb; `wandb sync` sends it later")
+
+    def _give_up(self) -> None:
+        """End wandb's own process, which sends; all of the run that it has not sent stands in its folder."""
+        self._gave_up = True
+        self._tell("Weights & Biases does not answer: `wandb sync` sends what it lacks, from the run's folder wandb")
+        service = self._wandb.setup()._connection
+        service._cleanup()  # at the end of ours there is nothing left to end
+        service._proc._process.kill()
 
     def _log_in(self) -> None:
         try:
@@ -112,10 +148,6 @@ class WandbReporter:
             raise _no_key(str(error)) from error
         if not known:
             raise _no_key("none")
-
-
-def _runs(folder: Path) -> Path:
-    return folder / "wandb" / "offline-run-*"
 
 
 def _package() -> Any:
