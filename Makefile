@@ -25,7 +25,7 @@ ui: .venv/ready ffmpeg ## Open Dagster on 127.0.0.1 (PORT=3000), with schedules 
 	@exec $(BIN)/python -m pipelines.ui --port $(PORT)
 
 test: .venv/ready ffmpeg ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/ready ## Lint, check the format and the types
 	@$(BIN)/ruff check .
