@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from listener import Listener
 from tiny import tiny_candidate, tiny_pairs
 from torch import Tensor
 
@@ -19,6 +19,8 @@ from models.networks import NETWORKS, build_network
 from models.networks.base import Network
 from models.stft import Sound
 from models.training import train
+from models.training.engine import Engine
+from models.training.processes import Processes
 
 PACKAGES = {"htdemucs": "demucs.htdemucs", "bs_roformer": "bs_roformer"}
 BANDS = [{"width_hz": 500.0, "up_to_hz": 2000.0}, {"width_hz": 2000.0, "up_to_hz": 12000.0}]
@@ -221,18 +223,25 @@ def test_a_candidate_learns_one_batch_by_heart(name: str) -> None:
     assert errors[-1] < 0.25 * errors[0]
 
 
-class _Deaf:
-    def log(self, line: str) -> None: ...
-
-    def epoch(self, row: Mapping[str, Any], curves_png: bytes | None) -> None: ...
-
-
 @pytest.mark.parametrize("name", TINY)
 def test_a_network_goes_through_the_trainer_and_comes_back_from_its_checkpoint(name: str, tmp_path: Path) -> None:
     candidate = tiny_candidate(**TINY[name])
     _fresh(candidate)  # skips where the package is missing
-    result = train(candidate, tiny_pairs(tmp_path), tmp_path, tmp_path / "out", _Deaf())
+    result = train(candidate, tiny_pairs(tmp_path), tmp_path, tmp_path / "out", Listener())
     assert load_checkpoint(result.checkpoint).candidate == candidate
     vocals = load_separator(result.checkpoint)(_noise(2, 5000).numpy())
     assert vocals.shape == (2, 5000)
     assert np.isfinite(vocals).all()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_network_takes_nearly_the_same_step_in_bfloat16(name: str) -> None:
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        candidate = tiny_candidate(**TINY[name], training={"precision": precision})
+        torch.manual_seed(0)
+        engine = Engine(candidate, build_network(candidate), build_loss(candidate), torch.device("cpu"), Processes())
+        outcome = engine.step(_noise(2, 2, 2, 5000), 0, 0.001)
+        assert engine.counts(*outcome.tolist())
+        losses.append(outcome[0].item())
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
