@@ -176,11 +176,12 @@ def table_metadata(frame: pd.DataFrame, schema: pa.Schema) -> Metadata:
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
-    """A table in Markdown: numbers to two decimals, missing values as a dash, long lists cut."""
+    """A table in Markdown: numbers to two decimals, small ones to three digits, missing values as a dash, lists cut."""
 
     def cell(value: Any) -> str:
         if isinstance(value, float):
-            return "–" if value != value else f"{value:.2f}"
+            small = 0 < abs(value) < 0.1
+            return "–" if value != value else f"{value:.3g}" if small else f"{value:.2f}"
         if value is None or value is pd.NA:
             return "–"
         text = str(value).replace("|", "\\|").replace("\n", " ")
