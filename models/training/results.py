@@ -66,7 +66,6 @@ class Results:
         if found.progressed.finished:
             return found if (self.folder / CHECKPOINT_FILE).is_file() else None
         self._best = found.best
-        log(f"{found.progressed.name} goes on after step {found.progressed.step}")
         return found
 
     def keep(self, progressed: Progressed, weights: Mapping[str, Tensor]) -> None:

@@ -236,6 +236,7 @@ def test_a_network_goes_through_the_trainer_and_comes_back_from_its_checkpoint(n
 
 @pytest.mark.parametrize("name", TINY)
 def test_a_network_takes_nearly_the_same_step_in_bfloat16(name: str) -> None:
+    _fresh(tiny_candidate(**TINY[name]))  # skips where the package is missing
     losses = []
     for precision in ("float32", "bfloat16"):
         candidate = tiny_candidate(**TINY[name], training={"precision": precision})

@@ -117,10 +117,7 @@ def test_a_cancelled_training_ends_with_its_processes_and_goes_on_later(interfac
     _until(lambda: interface.step() > reached, interface)
     assert interface.status(again) == "STARTED"
     assert [entry for entry in folder.parent.iterdir() if not entry.name.startswith(".")] == [folder]
-    logs = (
-        b"".join(path.read_bytes() for path in interface.storage.glob("dagster/**/*.log")) + interface.log.read_bytes()
-    )
-    assert b"goes on after step" in logs
+    assert b"going on after step" in interface.log.read_bytes()
 
 
 def _training_processes(process: int) -> list[int]:
