@@ -90,7 +90,7 @@ def until(condition: Any, limit_s: float, problem: str) -> float:
     while not condition():
         if time.monotonic() - started > limit_s:
             raise TimeoutError(problem)
-        time.sleep(0.2)
+        time.sleep(0.2)  # until it is so: the UI's API does not call back
     return time.monotonic() - started
 
 

@@ -19,7 +19,7 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # one for each way a device can be lacking
         raise InputError(
             f"device {name}",
             expected="auto, cpu, or a device of this machine (cuda, cuda:1, mps)",

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -152,6 +153,7 @@ def _kill_training(storage: Path) -> None:
         for state in storage.glob(f"separators/unfinished/{NAME}/*/state.pt"):
             if torch.load(state, weights_only=True)["progressed"]["step"] >= 20:
                 for process in descendants(os.getpid())[1:]:
-                    os.kill(process, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # ended with its parent
+                        os.kill(process, signal.SIGKILL)
                 return
-        time.sleep(0.005)
+        time.sleep(0.005)  # until the file says so: the training tells nobody else of its steps

@@ -104,7 +104,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def of(name: str) -> Path:
         if name not in folders:
-            pytest.skip(f"{PACKAGES[name]} is not installed")
+            pytest.skip(f"{PACKAGES[name]}, of the extra `peers`, is not installed")
         return folders[name]
 
     return of

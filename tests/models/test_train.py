@@ -144,7 +144,7 @@ def test_a_training_ends_with_the_process_that_launched_it(storage: Path) -> Non
         while not (messages.is_file() and "epoch 2 done" in messages.read_text()):
             assert training.poll() is None
             assert time.monotonic() < deadline
-            time.sleep(0.05)
+            time.sleep(0.05)  # until the file says so: messages of Pipes are a file
         launcher.kill()  # and not waited for: a process that nobody has taken leave of is gone all the same
         _, errors = training.communicate(timeout=60)
         assert training.returncode == 128 + signal.SIGTERM

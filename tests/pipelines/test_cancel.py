@@ -136,4 +136,4 @@ def _until(condition: Callable[[], bool], interface: Interface) -> None:
     while not condition():
         assert interface.process.poll() is None, interface.log.read_text()
         assert time.monotonic() < deadline, interface.log.read_text()[-3000:]
-        time.sleep(0.1)
+        time.sleep(0.1)  # until it is so: neither the UI's API nor the system calls back

@@ -77,7 +77,7 @@ class Workplace:
             while not happened():
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < ends, log.read_text()
-                time.sleep(0.2)
+                time.sleep(0.2)  # until it is so: the daemon's history is asked, it does not call
 
         try:
             yield wait_until

@@ -191,5 +191,5 @@ def _wait_for_step(path: Path, step: int, process: subprocess.Popen[bytes]) -> N
             assert saved is not None
             if saved.progressed.step >= step:
                 return
-        time.sleep(0.005)
+        time.sleep(0.005)  # until the file says so: the process is to know nothing of being watched
     raise AssertionError(f"no state of step {step} within a minute")
