@@ -80,7 +80,7 @@ def scores(
     def work(folder: Path) -> dict[str, Any]:
         write_table(folder / HELD_OUT_FILE, tracks, _HELD_OUT)
         checkpoint = folder_of(root, CHECKPOINT, name) / CHECKPOINT_FILE
-        command = [sys.executable, "-m", "models.score", str(checkpoint), "--held-out", str(folder / HELD_OUT_FILE)]
+        command = [sys.executable, "-m", "models.score", str(checkpoint), "--tracks", str(folder / HELD_OUT_FILE)]
         command += ["--audio-root", str(root), "--output", str(folder), "--device", settings.device]
         process.run(context=context.op_execution_context, command=command, cwd=str(PROJECT))
         return {"held_out_tracks": len(tracks), "held_out": inputs["held_out"]}

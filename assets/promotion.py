@@ -135,7 +135,7 @@ def champion_validation(
             shutil.copyfile(own / VALIDATION_FILE, folder / VALIDATION_FILE)
             return measured | {"how": "from its training, on the same tracks"}
         command = [sys.executable, "-m", "models.validate", str(own / CHECKPOINT_FILE)]
-        command += ["--pairs", str(folder_of(root, LOOPBACK) / PAIRS_FILE), "--audio-root", str(root)]
+        command += ["--tracks", str(folder_of(root, LOOPBACK) / PAIRS_FILE), "--audio-root", str(root)]
         command += ["--output", str(folder), "--device", settings.device]
         process.run(context=context.op_execution_context, command=command, cwd=str(PROJECT))
         return measured | {"how": "measured again, on today's tracks"}

@@ -134,7 +134,7 @@ def trained_and_scored(
         where = ["--audio-root", str(corpus.root), "--device", "cpu"]
         train = [sys.executable, "-m", "models.train", str(config), "--pairs", str(corpus.pairs), *where]
         seconds = _run([*train, "--output", str(training)], folder / "training.log", environment)
-        score = [sys.executable, "-m", "models.score", str(training / "checkpoint.pt"), "--held-out", str(tracks)]
+        score = [sys.executable, "-m", "models.score", str(training / "checkpoint.pt"), "--tracks", str(tracks)]
         _run([*score, *where, "--output", str(scores.parent)], folder / "scores.log", environment)
         _write(result, _outcome(training) | {"process_seconds": seconds})
     return _read(result), read_table(scores, SCORES)

@@ -5,7 +5,6 @@ Also the scoring of the baselines, which need no network. What a score is stands
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,18 +14,15 @@ import numpy as np
 import pandas as pd
 
 from data import audio
-from data.errors import InputError
 from data.tables import read_table, write_table
 from models.evaluate import ICA, IDEAL_MASK, MIXTURE, SCORES, score_track, scores_frame
 from models.ica import separate_ica
 from models.masks import ideal_ratio_mask
-from models.reporters import open_launcher
-from models.train import BAD_INPUT
+from models.measuring import Job, Log, run_job
 
 SCORES_FILE = "scores.parquet"
 AUDIO_FOLDER = "audio"
 
-Log = Callable[[str], None]
 Rows = list[dict[str, object]]
 
 
@@ -117,22 +113,11 @@ def _keep(folder: Path, row: Any, estimate: audio.Audio) -> None:
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Score as the command line says; returns the exit code: 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m models.score", description="Score a checkpoint.")
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    parser.add_argument("--held-out", type=Path, required=True, metavar="PARQUET", help="the tracks to score")
-    parser.add_argument("--audio-root", type=Path, required=True, metavar="DIR", help="where their paths start from")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where scores and audio are written")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    options = parser.parse_args(None if arguments is None else list(arguments))
-    try:
-        held_out = read_table(options.held_out)
-        with open_launcher() as (launcher, _):
-            root, output = options.audio_root, options.output
-            score_checkpoint(options.checkpoint, held_out, root, output, options.device, launcher.log)
-    except InputError as error:
-        sys.stderr.write(f"{error}\n")
-        return BAD_INPUT
-    return 0
+    return run_job("models.score", "Score a checkpoint on held-out tracks.", _work, arguments)
+
+
+def _work(job: Job, log: Log) -> None:
+    score_checkpoint(job.checkpoint, read_table(job.tracks), job.audio_root, job.output, job.device, log)
 
 
 if __name__ == "__main__":

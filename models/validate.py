@@ -5,7 +5,6 @@ Measured exactly as during training, so that the numbers may stand beside those 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,12 +13,10 @@ import pandas as pd
 
 from data.audio import SAMPLE_RATE
 from data.chunks import rows_of
-from data.errors import InputError
 from data.loopback import PAIRS
 from data.tables import read_table, write_table
 from models.contest import VALIDATION, VALIDATION_FILE
-from models.reporters import open_launcher
-from models.train import BAD_INPUT
+from models.measuring import Job, Log, run_job
 
 
 def validate_checkpoint(checkpoint: Path, pairs: pd.DataFrame, audio_root: Path, device: str) -> pd.DataFrame:
@@ -40,23 +37,13 @@ def validate_checkpoint(checkpoint: Path, pairs: pd.DataFrame, audio_root: Path,
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Validate as the command line says; returns the exit code: 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m models.validate", description="Validate a checkpoint.")
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    parser.add_argument("--pairs", type=Path, required=True, metavar="PARQUET", help="the training pairs")
-    parser.add_argument("--audio-root", type=Path, required=True, metavar="DIR", help="where their paths start from")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the table is written")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    options = parser.parse_args(None if arguments is None else list(arguments))
-    try:
-        pairs = read_table(options.pairs, PAIRS)
-        with open_launcher() as (launcher, _):
-            frame = validate_checkpoint(options.checkpoint, pairs, options.audio_root, options.device)
-            write_table(options.output / VALIDATION_FILE, frame, VALIDATION)
-            launcher.log(f"measured on {len(frame)} validation tracks: {frame['usdr_db'].mean():.2f} dB uSDR")
-    except InputError as error:
-        sys.stderr.write(f"{error}\n")
-        return BAD_INPUT
-    return 0
+    return run_job("models.validate", "Validate a checkpoint on training pairs.", _work, arguments)
+
+
+def _work(job: Job, log: Log) -> None:
+    frame = validate_checkpoint(job.checkpoint, read_table(job.tracks, PAIRS), job.audio_root, job.device)
+    write_table(job.output / VALIDATION_FILE, frame, VALIDATION)
+    log(f"measured on {len(frame)} validation tracks: {frame['usdr_db'].mean():.2f} dB uSDR")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from data.tables import write_table
 from models.candidate import Candidate
 from models.checkpoint import Checkpoint, current_commit, save_checkpoint
 from models.contest import VALIDATION, VALIDATION_FILE
-from models.curves import CURVES, draw_curves
+from models.curves import CURVES
+from models.report.figures import curves_figure
 from models.training.state import STATE_FILE, Progressed, Saved, load_state, save_state
 
 CHECKPOINT_FILE, CURVES_FILE, PICTURE_FILE = "checkpoint.pt", "curves.parquet", "curves.png"
@@ -92,7 +93,7 @@ class Results:
         """Bring the table and the picture of the curves up to date; returns the picture."""
         frame = _curves(progressed)
         write_table(self.folder / CURVES_FILE, frame, CURVES)
-        picture = draw_curves(frame, f"Training of {self._candidate.name}")
+        picture = curves_figure(frame, f"Training of {self._candidate.name}")
         with publish(self.folder / PICTURE_FILE) as partial:
             partial.write_bytes(picture)
         return picture
