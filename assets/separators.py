@@ -7,7 +7,6 @@ stay in `separators/earlier/<candidate>/<fingerprint>`.
 
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from data.manifest import MANIFEST_FILE
 from data.settings import Settings
 from data.tables import read_table
 from models.candidate import Candidate, candidate_path, load_candidate
+from models.launch import launch_command
 
 GROUP = "separators"
 CHECKPOINT = dg.AssetKey([GROUP, "checkpoint"])
@@ -70,7 +70,7 @@ def checkpoint(
         unfinished = root / GROUP / UNFINISHED / name / fingerprint[:SHORT]
         manifest = read_table(folder_of(root, MANIFEST) / MANIFEST_FILE)
         pairs = folder_of(root, LOOPBACK) / PAIRS_FILE
-        command = [*_launcher(settings.training_processes), "models.train", str(file), "--pairs", str(pairs)]
+        command = [*launch_command(settings.training_processes), "models.train", str(file), "--pairs", str(pairs)]
         command += ["--audio-root", str(root), "--output", str(unfinished), "--device", settings.device]
         extras = {
             "fingerprints": inputs,
@@ -145,14 +145,6 @@ def _link(source: Path, target: Path) -> None:
 def _run_name(folder: Path) -> str:
     """The readable name of the run that wrote `folder`, which is that of its TensorBoard folder."""
     return next((path.name for path in (folder / "tensorboard").glob("*")), "")
-
-
-def _launcher(processes: int) -> list[str]:
-    """The command that starts a Python module in one process, or in several that train together."""
-    if processes == 1:
-        return [sys.executable, "-m"]
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
-    return [sys.executable, "-m", *launcher]
 
 
 def _show(folder: Path) -> Metadata:

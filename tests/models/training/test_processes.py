@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from data.errors import InputError
 from data.loopback import PAIRS
 from data.tables import read_table, write_table
 from models.checkpoint import load_checkpoint
+from models.launch import launch_command
 from models.training.processes import Processes
 
 ROOT = Path(__file__).parents[3]
@@ -30,11 +30,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _train(folder: Path, processes: int) -> subprocess.CompletedProcess[str]:
-    launcher = (
-        [] if processes == 1 else ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    )
     arguments = ["--pairs", "pairs.parquet", "--audio-root", "audio", "--device", "cpu", "--output", str(processes)]
-    command = [sys.executable, "-m", *launcher, "models.train", "tiny.yaml", *arguments]
+    command = [*launch_command(processes), "models.train", "tiny.yaml", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -70,6 +67,13 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused_by_name(folder: Path) -
     assert "training.batch_size" in done.stderr
     assert "a multiple of the number of processes (3)" in done.stderr
     assert not (folder / "3").exists()
+
+
+def test_processes_need_not_find_the_machine_by_its_name() -> None:
+    tell = ["timeit", "-n1", "-r1", "import os; print(os.environ['RANK'], os.environ['MASTER_ADDR'])"]
+    done = subprocess.run([*launch_command(2), *tell], capture_output=True, text=True, check=True)
+    told = [line for line in done.stdout.splitlines() if "loop" not in line]
+    assert sorted(told) == ["0 127.0.0.1", "1 127.0.0.1"]
 
 
 def test_each_process_takes_its_share_of_a_batch() -> None:
