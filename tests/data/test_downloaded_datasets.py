@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from loopback_server import Answer, LoopbackServer
+from pydantic import SecretStr
+from small_datasets import metadata_of, write_hq_dataset, write_medleydb_track
+
+from data.datasets.medleydb import MedleyDB
+from data.datasets.musdb18 import Musdb18
+from data.download import RemoteFile, remote_files
+from data.errors import InputError
+from data.settings import Settings
+
+SECRET = "s3cr3t-t0k3n"
+
+pytestmark = pytest.mark.usefixtures("pauses")
+
+
+def zipped(folder: Path) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in folder.rglob("*"):
+            archive.write(path, path.relative_to(folder))
+    return packed.getvalue()
+
+
+# Records
+
+
+def record(**changes: object) -> dict[str, object]:
+    entry = {
+        "key": "MedleyDB.zip",
+        "size": 5,
+        "checksum": "md5:0123456789abcdef0123456789abcdef",
+        "links": {"self": "https://zenodo.org/api/records/1/files/MedleyDB.zip/content"},
+    }
+    return {**entry, **changes}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"files": [record()]},
+        {"files": {"enabled": True, "entries": {"MedleyDB.zip": record()}}},
+        {"files": {"entries": {"MedleyDB.zip": {k: v for k, v in record().items() if k != "key"}}}},
+        {"entries": [record(links={"self": "https://zenodo.org/about", "content": record()["links"]["self"]})]},  # type: ignore[index]
+    ],
+    ids=["list", "mapping", "mapping without keys", "entries with content"],
+)
+def test_the_files_of_a_record_are_listed(server: LoopbackServer, files: dict[str, object]) -> None:
+    url = server.put("record", Answer(status=503), Answer(json.dumps(files).encode()))
+    link = "https://zenodo.org/api/records/1/files/MedleyDB.zip/content"
+    expected = RemoteFile("MedleyDB.zip", link, 5, ("md5", "0123456789abcdef0123456789abcdef"))
+    assert remote_files(url, SECRET) == [expected]
+    assert server.tokens == [f"Bearer {SECRET}"] * 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"files": []}',
+        b'{"files": {}}',
+        b'{"files": 5}',
+        b'{"files": null}',
+        b'{"files": ["a"]}',
+        b'{"files": {"entries": {"a": 5}}}',
+        json.dumps({"files": [record(), record(key="../a.zip")]}).encode(),
+        json.dumps({"files": [record(key="..")]}).encode(),
+        json.dumps({"files": [record(key="a\\b")]}).encode(),
+        json.dumps({"files": [record(size=-1)]}).encode(),
+        json.dumps({"files": [record(checksum="0123")]}).encode(),
+        json.dumps({"files": [record(links={})]}).encode(),
+        json.dumps({"files": [record(links={"self": 1})]}).encode(),
+    ],
+)
+def test_a_record_without_usable_files_is_refused(server: LoopbackServer, body: bytes) -> None:
+    with pytest.raises(InputError, match="record ") as caught:
+        remote_files(server.put("record", body) + "?token=s1gn4ture", None)
+    assert "request access" in caught.value.remedy
+    assert "ISOLATION_DOWNLOAD_TOKEN" in caught.value.remedy
+    assert "s1gn4ture" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("code", "times"), [(403, 1), (404, 1), (500, 6)])
+def test_a_record_that_is_refused_is_an_error(server: LoopbackServer, code: int, times: int) -> None:
+    with pytest.raises(InputError, match=f"HTTP {code}"):
+        remote_files(server.url(str(code)), None)
+    assert len(server.requests) == times
+
+
+# Datasets
+
+
+def test_musdb18_is_downloaded_unpacked_and_read(
+    server: LoopbackServer, tmp_path: Path, quiet: Callable[[str], None]
+) -> None:
+    url = server.put("musdb.zip", zipped(write_hq_dataset(tmp_path / "source", train=2, test=1, seconds=0.5)))
+    settings = Settings(
+        storage=tmp_path / "storage", musdb18="sample", musdb18_url=url, download_token=SecretStr(SECRET)
+    )
+    folder = Musdb18().obtain(settings, quiet)
+    assert len(Musdb18().discover(folder)) == 3
+    assert not list(folder.glob("*.zip"))
+    Musdb18().obtain(settings, quiet)
+    assert len(server.tokens) == 1  # the second time it is there already
+    assert SECRET not in (folder / "record.json").read_text()
+
+
+def test_something_that_is_no_archive_is_refused_and_nothing_is_kept(
+    server: LoopbackServer, tmp_path: Path, quiet: Callable[[str], None]
+) -> None:
+    url = server.put("good", b"no archive at all")
+    settings = Settings(storage=tmp_path / "storage", musdb18="sample", musdb18_url=url)
+    with pytest.raises(InputError, match="zip or tar"):
+        Musdb18().obtain(settings, quiet)
+    assert not any(path.is_file() for path in (tmp_path / "storage").rglob("*"))
+
+
+def test_medleydb_is_downloaded_from_its_records_with_a_token(
+    server: LoopbackServer, tmp_path: Path, quiet: Callable[[str], None]
+) -> None:
+    files = {}
+    for number, name in (("1649325", "Ann_One"), ("1715175", "Bob_Two")):
+        write_medleydb_track(tmp_path / f"V{number}", tmp_path / "labels", name, ["piano"], seconds=0.2)
+        packed = zipped(tmp_path / f"V{number}")
+        url = server.put(f"MedleyDB_{number}.zip", Answer(packed))
+        checksum = "md5:" + hashlib.md5(packed).hexdigest()
+        entry = {"key": f"MedleyDB_{number}.zip", "size": len(packed), "checksum": checksum, "links": {"self": url}}
+        listing = {"files": [entry, entry | {"key": "README.txt"}]}
+        files[number] = server.put(number, Answer(json.dumps(listing).encode()))
+    settings = Settings(
+        storage=tmp_path / "storage",
+        medleydb="download",
+        records_url=files["1649325"].rpartition("/")[0],
+        download_token=SecretStr(SECRET),
+    )
+    folder = MedleyDB().obtain(settings, quiet)
+    assert [track.slug for track in MedleyDB().discover(folder)] == ["ann-one", "bob-two"]
+    assert {request.headers.get("Authorization") for request in server.requests} == {f"Bearer {SECRET}"}
+    assert not list((tmp_path / "storage").rglob("*.zip"))
+    for path in (tmp_path / "storage").rglob("*.json"):
+        assert SECRET not in path.read_text()
+    server.requests.clear()
+    only = MedleyDB().obtain(settings.model_copy(update={"medleydb": "download-v2"}), quiet)
+    assert [track.slug for track in MedleyDB().discover(only)] == ["bob-two"]
+    assert all(".zip" not in request.path for request in server.requests)  # unpacked before
+
+
+def test_medleydb_metadata_is_fetched_when_no_folder_is_named(
+    server: LoopbackServer, tmp_path: Path, quiet: Callable[[str], None]
+) -> None:
+    source = tmp_path / "source" / "medleydb-master" / "medleydb" / "data" / "Metadata"
+    source.mkdir(parents=True)
+    (source / "A_Song_METADATA.yaml").write_text(yaml.safe_dump(metadata_of("A_Song", ["piano"])))
+    url = server.put("master.zip", zipped(tmp_path / "source"))
+    settings = Settings(storage=tmp_path / "storage", medleydb=str(tmp_path), medleydb_metadata_url=url)
+    table, problems = MedleyDB().read_metadata(settings, quiet)
+    assert (list(table["id"]), problems) == (["A_Song"], [])
