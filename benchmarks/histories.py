@@ -298,16 +298,11 @@ class Observer:
             now = {f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in self.world.files(song)}
             if name in versions and not now <= versions[name]:
                 really.add(name)
-        unnamed = really - set(outdated)
-        for name in sorted(unnamed):
-            self.findings.broken("stale and not named", name)
+        really |= set(manifest["track_id"]) - set(songs)
+        changes = " ".join(training_set_changes(self.settings))
+        for name in sorted(name for name in really - set(outdated) if name not in changes):
+            self.findings.broken("stale and not named", f"{name}: {changes}")
         self.findings.before["stale and not named"] += len(really)
-        gone = set(manifest["track_id"]) - set(songs)
-        changes = training_set_changes(self.settings)
-        if (gone or really & set(manifest["track_id"])) and not any(
-            name in sentence for sentence in changes for name in (gone or really)
-        ):
-            self.findings.broken("stale and not named", f"the manifest, by {sorted(gone or really)}: {changes}")
 
     def names_the_edit(self, candidate: str) -> None:
         from pipelines.changes import candidate_changes
