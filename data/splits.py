@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from data.artists import artist_key
 from data.errors import InputError
-from data.tracks import track_slug
 
 CODE_VERSION = "2"
 SPLITS_FILE = "splits.parquet"
@@ -29,11 +29,6 @@ SPLITS = pa.schema(
 )
 
 _SMALL_CORPUS_SHARE = 0.2  # of all tracks: at most this much is reserved
-
-
-def artist_key(artist: str) -> str:
-    """An artist's name as compared across datasets: 'Clara Berry And Wooldog' is 'ClaraBerryAndWooldog'."""
-    return track_slug(artist).replace("-", "")
 
 
 def split_tracks(
