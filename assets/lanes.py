@@ -90,7 +90,7 @@ def _observed(dataset: Dataset) -> list[dg.AssetsDefinition]:
         name=f"{dataset.name}_look_at_raw", specs=[raw], partitions_def=TRACKS[dataset.name], can_subset=True
     )
     def look_at_raw(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[Any]:
-        _look_at_raw(context, dataset, settings.root)
+        _look_at_raw(context, dataset, settings)
         yield from ()
 
     @dg.multi_observable_source_asset(name=f"{dataset.name}_look_at_prepared", specs=[prepared], can_subset=True)
@@ -106,10 +106,10 @@ def _location(dataset: Dataset, settings: Settings) -> str:
     return cache.fingerprint(code_version="1", parameters={"source": dataset.setting(settings)}, inputs={})
 
 
-def _look_at_raw(context: dg.AssetExecutionContext, dataset: Dataset, root: Path) -> None:
+def _look_at_raw(context: dg.AssetExecutionContext, dataset: Dataset, settings: Settings) -> None:
     """Record which tracks have new raw files or labels, once both tables are there."""
     try:
-        jobs = track_jobs(root, dataset)
+        jobs = track_jobs(settings, dataset)
     except InputError:
         return  # the other table comes later in this run, and looks then
     key = dg.AssetKey([dataset.name, "raw"])
@@ -159,7 +159,7 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
             show=lambda folder: table_metadata(read_table(folder / INDEX_FILE).drop(columns="files"), INDEX),
             version=_location(dataset, settings),
         )
-        _look_at_raw(context, dataset, settings.root)
+        _look_at_raw(context, dataset, settings)
         return result
 
     return archive
@@ -210,7 +210,7 @@ def _metadata(dataset: Dataset) -> dg.AssetsDefinition:
             show=lambda folder: table_metadata(read_table(folder / METADATA_FILE), LABELS),
             version=_location(dataset, settings),
         )
-        _look_at_raw(context, dataset, settings.root)
+        _look_at_raw(context, dataset, settings)
         return result
 
     return metadata
@@ -278,7 +278,7 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
         root = settings.root
         source_versions = {key: upstream(root, key).version for key in sources}
         steps = tuple(name for name, key in keys.items() if key in context.selected_asset_keys)
-        jobs = track_jobs(root, dataset, steps)
+        jobs = track_jobs(settings, dataset, steps)
         before = latest_entry(context.instance)
         wanted = list(context.partition_keys)
         failed = [_not_indexed(dataset, slug) for slug in wanted if slug not in jobs]

@@ -19,6 +19,7 @@ from data import cache
 from data.datasets.base import Dataset
 from data.errors import InputError
 from data.normalise import CODE_VERSION, normalise_track
+from data.settings import Settings
 from data.sources import IndexedTrack, checksums_of, indexed_tracks, track_of
 from data.tables import read_table
 from data.tracks import normalised_folder, stems_folder
@@ -67,12 +68,15 @@ def metadata_folder(root: Path, dataset: str) -> Path:
     return root / dataset / "metadata"
 
 
-def track_jobs(root: Path, dataset: Dataset, steps: tuple[str, ...] = (STEMS, NORMALISED)) -> dict[str, TrackJob]:
+def track_jobs(
+    settings: Settings, dataset: Dataset, steps: tuple[str, ...] = (STEMS, NORMALISED)
+) -> dict[str, TrackJob]:
     """A job for every track of the dataset's index, by slug.
 
     Raises InputError where the index, or the metadata of a dataset that has some, was not materialised yet.
     """
-    labels: dict[str, pd.DataFrame] = {}
+    root, labels = settings.root, {}
+    dataset = dataset.configured(settings)
     if dataset.has_metadata:
         table = read_table(metadata_folder(root, dataset.name) / METADATA_FILE)
         labels = {str(name): rows for name, rows in table.groupby("id")}
@@ -84,7 +88,9 @@ def track_jobs(root: Path, dataset: Dataset, steps: tuple[str, ...] = (STEMS, NO
 
 def raw_version(job: TrackJob) -> str:
     """The data version of a track's raw side: the checksums of its files, and what its metadata says."""
-    labels = hashlib.sha256(job.labels.to_json(orient="records").encode()).hexdigest() if len(job.labels) else ""
+    later = [name for name in job.dataset.later_labels if name in job.labels and job.labels[name].isna().all()]
+    told = job.labels.drop(columns=later)
+    labels = hashlib.sha256(told.to_json(orient="records").encode()).hexdigest() if len(told) else ""
     return cache.fingerprint(code_version="1", parameters={"labels": labels}, inputs=checksums_of(job.row))
 
 
@@ -145,7 +151,9 @@ def _normalise(job: TrackJob) -> tuple[cache.Outcome, str]:
 
 
 def _stems_wanted(job: TrackJob, raw: str) -> str:
-    return cache.fingerprint(code_version=job.dataset.code_version, parameters={}, inputs={"raw": raw})
+    return cache.fingerprint(
+        code_version=job.dataset.code_version, parameters=job.dataset.parameters, inputs={"raw": raw}
+    )
 
 
 def _normalised_wanted(stems: str) -> str:
