@@ -65,6 +65,8 @@ def test_vocal_stems_are_summed_as_loud_as_the_mix_has_them(tmp_path: Path, subt
     np.testing.assert_allclose(vocals.T, stems[1] * GAINS[1] + stems[2] * GAINS[2], atol=1e-3)
     np.testing.assert_allclose(measured["vocal_stem_gains_left"], GAINS[1:, 0], rtol=0.01)
     np.testing.assert_allclose(measured["vocal_stem_gains_right"], GAINS[1:, 1], rtol=0.01)
+    # Between the steps of 16 bit: a scaled sample needs finer ones.
+    assert audio.info(tmp_path / "out" / "vocals.wav").subtype == {"PCM_16": "PCM_24"}.get(subtype, subtype)
     assert measured["gains_applied"]
     assert measured["fitted_residual_db"] < -50 < -15 < measured["stem_sum_residual_db"]
     # What is left of the mix holds no voice any more: only the piano, at the level that the mix has it at.

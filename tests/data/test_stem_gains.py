@@ -103,6 +103,7 @@ def test_the_noise_of_a_quiet_file_is_not_turned_up() -> None:
     rest = 0.05 * sounds(1, seed=9)[0]
     found = fitted(mixed(stems, np.ones((3, 2))) + rest, stems)
     assert np.isnan(found.measured[1]).all()
+    assert not found.faults  # silence is none
     assert found.usable[1].max() < 2
 
 
@@ -156,6 +157,8 @@ def test_a_negative_gain_that_only_takes_out_bleed_is_not_believed() -> None:
     assert "negative" in found.faults[0][0]
     assert np.isnan(found.measured[0]).all()
     assert (found.usable > 0).all()
+    # The guitar is what the mixture holds of it less what the voice's microphone brings along.
+    np.testing.assert_allclose(found.measured[1], 1 - found.usable[0], atol=0.05)
 
 
 def test_a_gain_beyond_any_desk_is_not_believed() -> None:
