@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     bleed: Literal["keep", "exclude"] = Field(
         "exclude", description="tracks whose vocal stems hold other instruments: train on them, or not"
     )
+    splits: Path | None = Field(None, description="YAML file of splits to go by, as `python -m pipelines.splits write`")
     errata: Path | None = Field(None, description="YAML file of bad tracks, read after the one that is shipped")
     artists: Path | None = Field(
         None, description="YAML file of artists who are one person or ensemble, read after the one that is shipped"

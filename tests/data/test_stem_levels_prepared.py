@@ -14,12 +14,12 @@ from small_datasets import RATE, write_medleydb_track
 from data.audio import read
 from data.datasets.medleydb import MedleyDB
 from data.engine import ExecutorEngine
-from data.manifest import MANIFEST, MANIFEST_FILE, build_manifest, normalised_records
+from data.layout import Layout
+from data.manifest import MANIFEST, build_manifest, look_at_tracks
 from data.medleydb_metadata import STEMS
-from data.preparation import METADATA_FILE, is_prepared, metadata_folder, prepare_track, track_jobs
+from data.preparation import is_prepared, prepare_track, track_jobs
 from data.settings import Settings
-from data.sources import INDEX, INDEX_FILE, build_index, index_folder
-from data.tables import read_table, write_table
+from data.sources import INDEX, build_index
 
 TRACK = "medleydb/a-song"
 
@@ -38,9 +38,9 @@ def ingest(root: Path) -> None:
     (root / "yaml" / "mixing_coefficients.yaml").write_text("A_Song: {1: 0.9, 2: 0.05}\n")
     settings = site(root, "measured")
     index = build_index(MedleyDB(), settings, lambda _: None, ExecutorEngine())
-    write_table(index_folder(settings.root, "medleydb") / INDEX_FILE, index, INDEX)
+    INDEX.write(Layout(settings.root).index("medleydb"), index)
     labels, _ = MedleyDB().read_metadata(settings, lambda _: None)
-    write_table(metadata_folder(settings.root, "medleydb") / METADATA_FILE, labels, STEMS)
+    STEMS.write(Layout(settings.root).labels("medleydb"), labels)
 
 
 def prepare(settings: Settings) -> None:
@@ -61,8 +61,8 @@ def test_another_choice_of_gains_makes_the_stems_again(tmp_path: Path, monkeypat
         settings = site(tmp_path, gains)
         assert not any(is_prepared(job) for job in track_jobs(settings, MedleyDB()).values())
         prepare(settings)
-        versions.append(normalised_records(settings.root, ["medleydb"])[TRACK].version)
-        vocals, _ = read(settings.root / TRACK.replace("/", "/normalised/") / "vocals.wav")
+        versions.append(look_at_tracks(settings, [MedleyDB()]).prepared[TRACK].normalised.version)
+        vocals, _ = read(Layout(settings.root).normalised("medleydb", "a-song") / "vocals.wav")
         peaks.append(float(abs(vocals).max()))
     assert versions[0] == versions[2] != versions[1]
     assert peaks[1] == pytest.approx(0.5 * peaks[0], rel=0.01)
@@ -74,10 +74,10 @@ def test_the_manifest_holds_the_gains_and_flags_what_is_wrong_with_them(tmp_path
     for gains in ("measured", "none"):
         settings = site(tmp_path, gains)
         prepare(settings)
-        records = normalised_records(settings.root, ["medleydb"])
-        frame, _ = build_manifest(settings.root, records, {}, settings.quality)
-        write_table(tmp_path / gains / MANIFEST_FILE, frame, MANIFEST)
-        (row,) = read_table(tmp_path / gains / MANIFEST_FILE, MANIFEST).to_dict("records")
+        tracks = look_at_tracks(settings, [MedleyDB()]).prepared
+        frame, _ = build_manifest(settings.root, tracks, {}, settings.quality)
+        MANIFEST.write(tmp_path / gains, frame)
+        (row,) = MANIFEST.read(tmp_path / gains).to_dict("records")
         assert row["vocal_stem_gains_left"] == pytest.approx([0.5], rel=0.01)
         assert row["vocal_stem_gains_right"] == pytest.approx([0.5], rel=0.01)
         assert row["vocal_stem_gains_published"] == pytest.approx([0.05])
