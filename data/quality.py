@@ -100,6 +100,8 @@ def _one_silent_channel(track: Track, limits: Quality) -> str | None:
 
 def _unlike_stem_sum(track: Track, limits: Quality) -> str | None:
     residual = track["stem_sum_residual_db"]
+    if track["gains_applied"]:
+        return None  # the plain sum is not what the vocals are part of: `poor_stem_fit` judges the other one
     return f"{residual:.1f} dB" if residual is not None and residual > limits.residual_db else None
 
 

@@ -113,6 +113,8 @@ def test_what_the_reader_found_is_judged_too(tmp_path: Path, rule: str, known: d
         # A mono voice that the mix has on one side, and one whose other channel is silent.
         {"vocal_stem_gains_left": [0.0, None], "vocal_stem_gains_right": [0.9, 0.7], "gains_applied": True},
         {"vocal_stem_gains_left": [0.5], "vocal_stem_gains_right": [0.5], "gains_applied": True},
+        # Unlike the plain sum of its stems, and like the sum that was used.
+        {"stem_sum_residual_db": -1.0, "fitted_residual_db": -20.0, "gains_applied": True},
         {"vocal_stem_gains_left": [None], "vocal_stem_gains_right": [None], "gains_applied": False},
         {
             "vocal_stem_gains_left": np.array([0.9]),  # as a table that was read gives them
