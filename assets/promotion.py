@@ -20,7 +20,7 @@ import pyarrow as pa
 from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, scores_are_of_today
 from assets.partitions import CANDIDATES
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream
-from assets.separators import CHECKPOINT, PROJECT, trained_on
+from assets.separators import CHECKPOINT, PROJECT, heard_by_checkpoint, trained_on
 from assets.training_set import LOOPBACK, artist_keys, read_duplicates, read_manifest
 from data import cache
 from data.errors import InputError
@@ -381,7 +381,7 @@ def _seen_by_champion(settings: Settings) -> dict[str, str]:
     Where nobody knows what it was trained on, it keeps its scores: they can only flatter it.
     """
     root, own = settings.root, Layout(settings.root).champion
-    heard = HEARD.read(own) if HEARD.path(own).is_file() else None
+    heard = heard_by_checkpoint(root, own)
     if heard is None and PAIRS.path(own).is_file():
         heard = heard_tracks(PAIRS.read(own), read_manifest(root))
     if heard is None:

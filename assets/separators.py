@@ -14,11 +14,11 @@ import dagster as dg
 
 from assets.partitions import CANDIDATES
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, picture, upstream
-from assets.training_set import LOOPBACK, read_manifest
+from assets.training_set import LOOPBACK, placements, read_manifest
 from data import cache
 from data.errors import InputError
 from data.files import PARTIAL, publish, publish_folder, sha256_of
-from data.heard import HEARD, heard_by, heard_tracks
+from data.heard import HEARD, heard_by, heard_tracks, with_later_artists
 from data.layout import CHECKPOINT_FILE, CURVES_PICTURE_FILE, STATE_FILE, Layout
 from data.loopback import PAIRS
 from data.recipe import Recipe
@@ -132,13 +132,14 @@ def heard_by_checkpoint(root: Path, folder: Path) -> Any:
 
     Checkpoints from before this was kept were trained on today's pairs, or on what is gone.
     """
-    own = heard_by(folder)
-    if own is not None:
-        return own
-    record, pairs = cache.recall(folder), cache.recall(Layout(root).loopback)
-    if record is None or pairs is None or not trained_on(record, pairs.version):
-        return None
-    return heard_tracks(PAIRS.read(Layout(root).loopback), read_manifest(root))
+    heard = heard_by(folder)
+    if heard is None:
+        record, pairs = cache.recall(folder), cache.recall(Layout(root).loopback)
+        of_today = record and pairs and "settings" in record.measured and trained_on(record, pairs.version)
+        if not of_today:
+            return None
+        heard = heard_tracks(PAIRS.read(Layout(root).loopback), read_manifest(root))
+    return with_later_artists(heard, placements(root))
 
 
 def best_epoch(folder: Path) -> dict[str, Any]:

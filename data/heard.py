@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from data.placements import Placements
 from data.tables import Table, column
 
 HEARD = Table(
@@ -39,6 +40,17 @@ def heard_tracks(pairs: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
 def heard_by(folder: Path) -> pd.DataFrame | None:
     """What the checkpoint in `folder` has heard (table HEARD); None where an earlier version did not keep it."""
     return HEARD.read(folder) if HEARD.path(folder).is_file() else None
+
+
+def with_later_artists(heard: pd.DataFrame, placed: Placements) -> pd.DataFrame:
+    """`heard` with a row more for every other name that the artist of a track has had: two may turn out to be one."""
+    more = [
+        {**row._asdict(), "artist": key}
+        for row in heard.itertuples(index=False)
+        for placement in placed.of([row.track_id], row.mixture_sha256)
+        for key in placement.artists
+    ]
+    return pd.concat([heard, pd.DataFrame(more, columns=HEARD.names)], ignore_index=True) if more else heard
 
 
 def seen_tracks(

@@ -70,17 +70,16 @@ class Placements:
         """
         tracks = dict(self.tracks)
         for row in splits.itertuples():
-            if row.split not in PARTS:
-                continue
+            now = Placement(track=row.track_id, split=row.split, reason=row.reason) if row.split in PARTS else None
             known = tracks.get(row.track_id)
-            same = known is not None and known.split == row.split
-            tracks[row.track_id] = Placement(
-                track=row.track_id,
-                split=row.split,
-                artists=_with(known.artists if known else (), row.artist_key),
-                audio=_with(known.audio if known else (), audio.get(row.track_id)),
-                reason=known.reason if known is not None and same else row.reason,
-            )
+            here = known if known is not None and (now is None or now.split == known.split) else now
+            if here is None:
+                continue
+            more = {
+                "artists": _with(known.artists if known else (), row.artist_key),
+                "audio": _with(known.audio if known else (), audio.get(row.track_id)),
+            }
+            tracks[row.track_id] = here.model_copy(update=more)
         return replace(self, tracks=tracks)
 
     def moved(self, before: Placements) -> list[str]:
