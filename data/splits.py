@@ -14,10 +14,10 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 
+from data.artists import artist_key
 from data.errors import InputError
 from data.placements import HELD_OUT, Placement, Placements, strongest
 from data.tables import Table
-from data.tracks import track_slug
 
 CODE_VERSION = "3"
 EXCLUDED = "excluded"
@@ -39,11 +39,6 @@ SPLITS = Table(
 
 _SMALL_CORPUS_SHARE = 0.2  # of all tracks: at most this much is reserved
 _OVERSHOOT = 2  # times what a part still lacks: an artist with more tracks is not drawn into it
-
-
-def artist_key(artist: str) -> str:
-    """An artist's name as compared across datasets: 'Clara Berry And Wooldog' is 'ClaraBerryAndWooldog'."""
-    return track_slug(artist).replace("-", "")
 
 
 def split_tracks(
