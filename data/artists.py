@@ -94,7 +94,12 @@ def artist_key(artist: str) -> str:
 
 def load_artists(own: Path | None = None) -> Artists:
     """The shipped artists and those of the file `own`. Raises InputError naming the entry and key that is wrong."""
-    return Artists(entry for path in (SHIPPED, *([own] if own else [])) for entry in read_artists(path))
+    return Artists(entry for path in artist_files(own) for entry in read_artists(path))
+
+
+def artist_files(own: Path | None = None) -> list[Path]:
+    """The shipped file, and a user's own if there is one."""
+    return [SHIPPED, *([own] if own else [])]
 
 
 def read_artists(path: Path) -> list[Artist]:

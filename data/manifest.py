@@ -20,7 +20,7 @@ from data.sources import checksums_of, indexed_tracks
 from data.tables import Table
 from data.tracks import MIXTURE, VOCALS
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 _GAINS = pa.list_(pa.float64())
