@@ -115,6 +115,9 @@ class World:
         """Other audio under the same name."""
         song = self.pick()
         song.edits += 1
+        if sum(other.number == song.number for other in self.songs + self.gone) > 1:
+            self.made += 1  # a copy whose audio is its own from now on: another song, by whom its folder names
+            song.number = song.person = self.made
         self.write(song)
         return f"edited {song.folder.name}"
 
