@@ -1,4 +1,7 @@
-"""The same recording under two names: by the shipped registry of known overlaps, and by comparing what is heard."""
+"""The same recording under two names: by the shipped registry of known overlaps, and by comparing what is heard.
+
+Tracks that share only the accompaniment are told too, as another kind: they leak as copies do, but none gives way.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,29 @@ from data.recognition import same_recordings
 from data.tables import Table
 from data.tracks import RECORDING, track_slug
 
-CODE_VERSION = "2"
-HOW = ("registry", "checksum", "fingerprint")
+CODE_VERSION = "3"
+_HOW_DOC = (
+    "registry, checksum or fingerprint: one recording, and the track gives way; accompaniment: only what is played is "
+    "the same, and both may be used, in one split"
+)
+HOW = ("registry", "checksum", "fingerprint", "accompaniment")
 
 DUPLICATES = Table(
     "duplicates.parquet",
     pa.schema(
         [
-            pa.field("track_id", pa.string(), metadata={"doc": "the track that gives way"}),
+            pa.field("track_id", pa.string(), metadata={"doc": "the track that gives way, where any does"}),
             pa.field(
                 "original", pa.string(), metadata={"doc": "the track that stays; null where only the registry knows"}
             ),
-            pa.field("how", pa.string(), metadata={"doc": "registry, checksum or fingerprint of the audio"}),
+            pa.field("how", pa.string(), metadata={"doc": _HOW_DOC}),
             pa.field("similarity", pa.float64(), metadata={"doc": "share of equal bits; null for the registry"}),
             pa.field("offset_s", pa.float64(), metadata={"doc": "how much later the original starts, seconds"}),
             pa.field("overlap_s", pa.float64(), metadata={"doc": "what was compared, seconds"}),
+            pa.field(
+                "rate", pa.float64(), metadata={"doc": "how many times as fast the original plays; null as above"}
+            ),
+            pa.field("agreement", pa.float64(), metadata={"doc": "agreement of the bits beyond chance, 1 at most"}),
         ]
     ),
 )
@@ -53,7 +64,7 @@ def name_key(*parts: str) -> str:
 def find_duplicates(
     manifest: pd.DataFrame, fingerprints: Mapping[str, npt.NDArray[np.uint32]], precedence: list[str]
 ) -> pd.DataFrame:
-    """Every track that is another track's recording: a table with the schema DUPLICATES, sorted by track.
+    """Every track that is another track's recording or has its accompaniment: a table DUPLICATES, sorted by track.
 
     `fingerprints` by track id, as `data.recognition` makes them. Of two copies the one with an official split stays,
     test before validation before training, then the one whose dataset comes first in `precedence`.
@@ -69,13 +80,18 @@ def find_duplicates(
     for _, same in manifest.groupby("mixture_sha256")["track_id"]:
         original, *others = sorted(same, key=rank)
         known = {row[0] for row in rows}
-        rows += [(other, original, "checksum", None, None, None) for other in others if other not in known]
+        rows += [(other, original, "checksum", None, None, None, None, None) for other in others if other not in known]
     known = {row[0] for row in rows}
     for match in same_recordings(fingerprints):
         original, copy = sorted((match.first, match.second), key=rank)
-        if copy not in known:
-            offset = match.offset_s if original == match.second else -match.offset_s
-            rows.append((copy, original, "fingerprint", match.similarity, offset, match.overlap_s))
+        # A karaoke version of a track that the registry knows still keeps its singers together with that track's.
+        if copy not in known or match.how == "accompaniment":
+            # Where one begins in the other is told in the other's own time, whose seconds are as many times shorter.
+            swapped = original != match.second
+            offset = -match.offset_s / match.rate if swapped else match.offset_s
+            overlap = match.overlap_s / match.rate if swapped else match.overlap_s
+            rate = 1 / match.rate if swapped else match.rate
+            rows.append((copy, original, match.how, match.similarity, offset, overlap, rate, match.agreement))
     return pd.DataFrame(rows, columns=DUPLICATES.names).sort_values(["track_id", "original"], ignore_index=True)
 
 
@@ -87,7 +103,7 @@ def load_fingerprints(root: Path, manifest: pd.DataFrame) -> dict[str, npt.NDArr
     }
 
 
-Found = tuple[str, str | None, str, float | None, float | None, float | None]
+Found = tuple[str, str | None, str, float | None, float | None, float | None, float | None, float | None]
 
 
 def _by_registry(manifest: pd.DataFrame) -> list[Found]:
@@ -100,5 +116,5 @@ def _by_registry(manifest: pd.DataFrame) -> list[Found]:
     for row in manifest[manifest["dataset"] == "medleydb"].itertuples():
         key = name_key(row.track_id.split("/", 1)[1])
         if key in medleydb_in_musdb18():
-            found.append((row.track_id, originals.get(key), "registry", None, None, None))
+            found.append((row.track_id, originals.get(key), "registry", None, None, None, None, None))
     return found

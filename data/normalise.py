@@ -22,7 +22,7 @@ from data.recognition import Fingerprinter
 from data.tempo import TempoMeter
 from data.tracks import MIXTURE, RECORDING, VOCALS
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 Pair = tuple[audio.Audio, audio.Audio]
 
@@ -124,7 +124,7 @@ def _measure(folder: Path) -> dict[str, Any]:
     meter, fingerprinter, tempo = TrackMeter(), Fingerprinter(), TempoMeter()
     for mixture, vocals in zip(audio.blocks(folder / MIXTURE), audio.blocks(folder / VOCALS), strict=True):
         meter.feed(mixture, vocals)
-        fingerprinter.feed(mixture)
+        fingerprinter.feed(mixture, vocals)
         tempo.feed(mixture)
     np.save(folder / RECORDING, fingerprinter.finish())
     return meter.finish() | {"tempo_bpm": tempo.finish()}

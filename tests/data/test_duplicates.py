@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from data.duplicates import find_duplicates, load_fingerprints, medleydb_in_musdb18, name_key
+from data.recognition import ROWS
 
 PRECEDENCE = ["musdb18", "medleydb", "own"]
 
@@ -82,6 +83,19 @@ def test_test_tracks_stay_then_the_first_dataset(
     prints = {first[0]: recording(1), second[0]: recording(1)}
     (row,) = find_duplicates(table, prints, PRECEDENCE).itertuples()
     assert row.track_id == gives_way
+
+
+def test_an_instrumental_is_told_as_sharing_the_accompaniment_and_not_as_a_copy() -> None:
+    table = manifest(("own/karaoke", "Someone", "Something", None), ("musdb18/a", "A", "A", "test"))
+    sung, played, silent = recording(1), recording(2), np.zeros(400, np.uint32)
+    rows = {"musdb18/a": {"mixture": sung, "accompaniment": played}, "own/karaoke": {"mixture": played}}
+    prints = {}
+    for name, heard in rows.items():
+        each = [heard.get(what, silent[:0]) if pace == 1 else silent[:0] for what, pace in ROWS]
+        prints[name] = np.array([[len(row), *row, *silent[len(row) :]] for row in each], dtype=np.uint32)
+    (row,) = find_duplicates(table, prints, PRECEDENCE).itertuples()
+    assert (row.track_id, row.original, row.how) == ("own/karaoke", "musdb18/a", "accompaniment")
+    assert (row.agreement, row.rate) == (1.0, 1.0)
 
 
 def test_fingerprints_are_read_from_beside_the_audio(tmp_path: Path) -> None:

@@ -21,17 +21,24 @@ from data.audio import SAMPLE_RATE, Audio
 from data.demo.mixing import record
 from data.demo.voice import draw_singer
 from data.errors import InputError
-from data.recognition import FRAME_S, Fingerprint, Fingerprinter, same_recordings
+from data.recognition import FRAME_S, MIXTURE, ROWS, Fingerprint, Fingerprinter, same_recordings
 
 SONGS = 5
 Change = Callable[[Audio, Audio, Path], Audio]  # mixture, vocals, a folder
 
 
-def fingerprint(samples: Audio, block: int = 5 * SAMPLE_RATE) -> Fingerprint:
+def fingerprint(samples: Audio, vocals: Audio | None = None, block: int = 5 * SAMPLE_RATE) -> Fingerprint:
     fingerprinter = Fingerprinter()
+    vocals = np.zeros_like(samples) if vocals is None else vocals
     for start in range(0, samples.shape[1], block):
-        fingerprinter.feed(samples[:, start : start + block])
+        fingerprinter.feed(samples[:, start : start + block], vocals[:, start : start + block])
     return fingerprinter.finish()
+
+
+def of_mixture(rows: Fingerprint) -> Fingerprint:
+    """The sub-fingerprints of the mixture at its own pace."""
+    row = rows[ROWS.index((MIXTURE, 1.0))]
+    return row[1 : 1 + int(row[0])]
 
 
 def noise(seconds: float, seed: int) -> Audio:
@@ -66,7 +73,7 @@ def songs() -> list[tuple[Audio, Audio]]:
 
 @pytest.fixture(scope="module")
 def originals(songs: list[tuple[Audio, Audio]]) -> dict[str, Fingerprint]:
-    return {f"song {number}": fingerprint(mixture) for number, (mixture, _) in enumerate(songs)}
+    return {f"song {number}": fingerprint(*song) for number, song in enumerate(songs)}
 
 
 def encoded(samples: Audio, folder: Path, name: str, *options: str) -> Audio:
@@ -125,9 +132,57 @@ def test_every_song_is_recognised_after_a_change_and_none_for_another(
     matches = same_recordings(originals | copies)
     assert [(match.first, match.second) for match in matches] == [(song, f"{song} again") for song in originals]
     for match in matches:
+        assert match.how == "fingerprint"
+        assert match.rate == pytest.approx(1, abs=0.003)
         assert match.similarity > 0.85
         assert match.offset_s == pytest.approx(begins, abs=FRAME_S)
-        assert match.overlap_s == pytest.approx(len(copies[match.second]) * FRAME_S, abs=0.5)
+        assert match.overlap_s == pytest.approx(len(of_mixture(copies[match.second])) * FRAME_S, abs=0.5)
+
+
+@pytest.mark.parametrize("rate", [0.97, 0.98, 1.01, 1.03])
+@pytest.mark.parametrize("kind", ["tempo", "speed"])
+def test_a_song_is_recognised_at_another_pace(
+    songs: list[tuple[Audio, Audio]], originals: dict[str, Fingerprint], tmp_path: Path, kind: str, rate: float
+) -> None:
+    filters = {"tempo": f"atempo={rate}", "speed": f"asetrate={round(SAMPLE_RATE * rate)},aresample={SAMPLE_RATE}"}
+    copies = {
+        f"{song} again": fingerprint(encoded(mixture, tmp_path, "a.wav", "-af", filters[kind]))
+        for song, (mixture, _) in zip(originals, songs, strict=True)
+    }
+    matches = same_recordings(originals | copies)
+    assert [(match.first, match.second) for match in matches] == [(song, f"{song} again") for song in originals]
+    for match in matches:
+        assert match.rate == pytest.approx(rate, abs=0.006)
+        assert match.offset_s == pytest.approx(0, abs=0.4)
+
+
+def test_an_instrumental_and_its_sung_original_share_the_accompaniment(
+    songs: list[tuple[Audio, Audio]], originals: dict[str, Fingerprint]
+) -> None:
+    instrumentals = {
+        f"{song} played": fingerprint(mixture - vocals)
+        for song, (mixture, vocals) in zip(originals, songs, strict=True)
+    }
+    matches = same_recordings(originals | instrumentals)
+    assert [(match.first, match.second) for match in matches] == [(song, f"{song} played") for song in originals]
+    assert {match.how for match in matches} == {"accompaniment"}
+
+
+def test_another_singer_over_the_same_accompaniment_is_found(
+    songs: list[tuple[Audio, Audio]], originals: dict[str, Fingerprint]
+) -> None:
+    (mixture, vocals), (_, others) = songs[0], songs[1]
+    frames = min(mixture.shape[1], others.shape[1])
+    # Twice as loud as he is by himself, so that the mixtures have little in common.
+    sung = (mixture - vocals)[:, :frames] + 2 * others[:, :frames]
+    (match,) = same_recordings({"song": originals["song 0"], "cover": fingerprint(sung, 2 * others[:, :frames])})
+    assert match.how == "accompaniment"
+    assert match.agreement > 0.9
+
+
+def test_equal_recordings_are_told_as_at_one_pace(originals: dict[str, Fingerprint]) -> None:
+    (match,) = same_recordings({"one": originals["song 0"], "two": originals["song 0"].copy()})
+    assert (match.how, match.agreement, match.offset_s, match.rate) == ("fingerprint", 1.0, 0.0, 1.0)
 
 
 def test_a_real_recording_matches_its_encoding(originals: dict[str, Fingerprint], tmp_path: Path) -> None:
@@ -140,7 +195,7 @@ def test_a_real_recording_matches_its_encoding(originals: dict[str, Fingerprint]
 
 def test_noises_do_not_match_although_their_fingerprints_are_alike() -> None:
     noises = {f"noise {seed}": fingerprint(noise(20, seed)) for seed in range(5)}
-    alike = np.bitwise_count(noises["noise 0"] ^ noises["noise 1"]).mean() / 32
+    alike = np.bitwise_count(of_mixture(noises["noise 0"]) ^ of_mixture(noises["noise 1"])).mean() / 32
     assert alike < 0.2
     assert same_recordings(noises) == []
     again = fingerprint(without(2, noise(20, 3)))
@@ -159,9 +214,10 @@ def test_noises_do_not_match_although_their_fingerprints_are_alike() -> None:
     ],
     ids=["nothing", "silence", "offset", "tone", "chord", "short"],
 )
-def test_what_says_nothing_of_itself_has_an_empty_fingerprint_and_matches_nothing(samples: Audio) -> None:
+def test_what_says_nothing_of_itself_has_empty_fingerprints_and_matches_nothing(samples: Audio) -> None:
     empty = fingerprint(samples)
-    assert empty.shape == (0,)
+    assert empty.shape == (len(ROWS), 1)
+    assert not empty.any()
     assert empty.dtype == np.uint32
     assert same_recordings({"one": empty, "two": empty.copy()}) == []
 
@@ -252,7 +308,7 @@ def test_each_of_many_copies_is_found() -> None:
 @given(st.integers(500, 500_000))
 def test_a_fingerprint_does_not_depend_on_the_size_of_the_blocks(block: int) -> None:
     samples = noise(8, 6)
-    np.testing.assert_array_equal(fingerprint(samples, block), fingerprint(samples, samples.shape[1]))
+    np.testing.assert_array_equal(fingerprint(samples, block=block), fingerprint(samples, block=samples.shape[1]))
 
 
 def test_samples_beyond_full_scale_are_clipped(songs: list[tuple[Audio, Audio]]) -> None:
