@@ -13,6 +13,7 @@ from assets.recording import OWNERS, Metadata, folder_of, markdown_table, materi
 from assets.separators import CHECKPOINT, CHECKPOINT_FILE, PROJECT
 from assets.training_set import MANIFEST, SPLITS, read_splits
 from data import cache
+from data.demo.licence import is_generated
 from data.errors import InputError
 from data.manifest import MANIFEST_FILE
 from data.settings import Settings
@@ -35,7 +36,7 @@ LEADERBOARD_FILE = "leaderboard.parquet"
     description="The report's baseline, FastICA on the stereo channels, scored like every candidate; with the mixture "
     "itself as the floor and the ideal ratio mask as the ceiling of masking.",
     kinds={"numpy", "parquet"},
-    code_version="1",
+    code_version="2",
 )
 def ica_baseline(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
     tracks = held_out_tracks(settings.root)
@@ -65,7 +66,7 @@ def ica_baseline(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     description="Per-track scores of a candidate on the held-out tracks (test and reserved), and its separated audio "
     "of the reserved tracks.",
     kinds={"pytorch", "parquet"},
-    code_version="1",
+    code_version="2",
     pool="gpu",
 )
 def scores(
@@ -96,7 +97,7 @@ def scores(
     description="All candidates, baselines and published separators side by side; uSDR and cSDR in columns of their "
     "own, with the data each number stands for.",
     kinds={"parquet"},
-    code_version="1",
+    code_version="2",
 )
 def leaderboard(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
     root = settings.root
@@ -107,10 +108,14 @@ def leaderboard(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Se
         from models.evaluate import coverage, summarise
         from models.leaderboard import LEADERBOARD as SCHEMA
         from models.leaderboard import leaderboard as rank
-        from models.leaderboard import load_peers
+        from models.leaderboard import load_peers, own_data
 
         table = all_scores(root)
-        board = rank(summarise(table), load_peers(), scored_on=_scored_on(root))
+        tracks = held_out_tracks(root)
+        generated = sum(is_generated(licence) for licence in tracks["licence"])
+        datasets = ", ".join(f"{count} {name}" for name, count in tracks["dataset"].value_counts().items())
+        scored_on = own_data(len(tracks), generated, datasets)
+        board = rank(summarise(table), load_peers(), scored_on=scored_on, generated=generated)
         write_table(folder / LEADERBOARD_FILE, board, SCHEMA)
         return {"candidates": len(inputs) - 1, "problems": coverage(table)}
 
@@ -165,13 +170,6 @@ def all_scores(root: Path) -> pd.DataFrame:
 
     folders = [folder_of(root, ICA_BASELINE), *(folder_of(root, SCORES, name) for name in scored_candidates(root))]
     return pd.concat([read_table(folder / SCORES_FILE) for folder in folders], ignore_index=True)
-
-
-def _scored_on(root: Path) -> str:
-    """The data that scores of this project stand for, in words."""
-    tracks = held_out_tracks(root)
-    counts = ", ".join(f"{count} {name}" for name, count in tracks["dataset"].value_counts().items())
-    return f"this corpus' held-out tracks ({counts})"
 
 
 def _show_scores(folder: Path) -> Metadata:

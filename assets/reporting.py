@@ -12,12 +12,14 @@ from assets.evaluation import (
     LEADERBOARD,
     SCORES,
     all_scores,
+    held_out_tracks,
 )
 from assets.lanes import LANES
 from assets.promotion import CHAMPION_VALIDATION, LISTENING_TEST, best_candidates, reserved_tracks, verdict
 from assets.recording import OWNERS, Metadata, folder_of, materialise, picture, upstream
 from assets.separators import CHECKPOINT, CURVES_FILE
 from assets.training_set import DUPLICATES, LOOPBACK, MANIFEST, SPLITS
+from data.demo.licence import is_generated
 from data.manifest import MANIFEST_FILE
 from data.settings import Settings
 from data.tables import read_table
@@ -36,7 +38,7 @@ PICTURES = "pictures"
     description="The page a person opens: waveforms, spectrograms and players of every reserved track, scores beside "
     "baseline, floor and ceiling, loss curves, settings, and the data it all came from.",
     kinds={"html"},
-    code_version="2",
+    code_version="3",
 )
 def report(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
     root = settings.root
@@ -109,6 +111,7 @@ def report_contents(root: Path) -> Any:
         provenance=_provenance(root),
         champion=promoted_candidate(root, names),
         promotion=found.champion.reason if found else "",
+        generated=sum(is_generated(licence) for licence in held_out_tracks(root)["licence"]),
     )
 
 
