@@ -137,7 +137,8 @@ def _figures(comparison: Comparison) -> str:
     if not comparison.tracks:
         return f"{name}: no track with a score of both"
     value = f"{'+' if comparison.difference > 0 else ''}{decibels(comparison.difference)}"
-    text = f"{name} {value} dB ({comparison.statistic} of the differences, {comparison.tracks} tracks"
+    plural = "" if comparison.tracks == 1 else "s"
+    text = f"{name} {value} dB ({comparison.statistic} of the differences, {comparison.tracks} track{plural}"
     if comparison.tracks >= FEWEST_TRACKS:
         text += f", 95 % interval {decibels(comparison.low)} to {decibels(comparison.high)}"
     if comparison.missing:
