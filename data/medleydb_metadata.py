@@ -13,6 +13,7 @@ import pyarrow as pa
 import yaml
 
 from data.errors import InputError
+from data.tables import Table
 
 SUFFIX = "_METADATA.yaml"
 
@@ -22,19 +23,24 @@ VOCAL_INSTRUMENTS = frozenset(
     | {"vocalists", "choir", "beatboxing"}
 )
 
-STEMS = pa.schema(
-    [
-        pa.field("id", pa.string(), metadata={"doc": "the track's MedleyDB id"}),
-        pa.field("artist", pa.string(), metadata={"doc": "artist as the metadata names it"}),
-        pa.field("title", pa.string(), metadata={"doc": "title as the metadata names it"}),
-        pa.field("genre", pa.string(), metadata={"doc": "genre"}),
-        pa.field("has_bleed", pa.bool_(), metadata={"doc": "whether stems hold sound of each other"}),
-        pa.field("instrumental", pa.bool_(), metadata={"doc": "as published; not reliable, the stems decide"}),
-        pa.field("stem", pa.string(), metadata={"doc": "key of the stem (S01 ...), null for a track without stems"}),
-        pa.field("stem_file", pa.string(), metadata={"doc": "file name of the stem"}),
-        pa.field("instrument", pa.string(), metadata={"doc": "instrument; several are joined by '; '"}),
-        pa.field("vocal", pa.bool_(), metadata={"doc": "whether the stem is a voice"}),
-    ]
+STEMS = Table(
+    "stems.parquet",
+    pa.schema(
+        [
+            pa.field("id", pa.string(), metadata={"doc": "the track's MedleyDB id"}),
+            pa.field("artist", pa.string(), metadata={"doc": "artist as the metadata names it"}),
+            pa.field("title", pa.string(), metadata={"doc": "title as the metadata names it"}),
+            pa.field("genre", pa.string(), metadata={"doc": "genre"}),
+            pa.field("has_bleed", pa.bool_(), metadata={"doc": "whether stems hold sound of each other"}),
+            pa.field("instrumental", pa.bool_(), metadata={"doc": "as published; not reliable, the stems decide"}),
+            pa.field(
+                "stem", pa.string(), metadata={"doc": "key of the stem (S01 ...), null for a track without stems"}
+            ),
+            pa.field("stem_file", pa.string(), metadata={"doc": "file name of the stem"}),
+            pa.field("instrument", pa.string(), metadata={"doc": "instrument; several are joined by '; '"}),
+            pa.field("vocal", pa.bool_(), metadata={"doc": "whether the stem is a voice"}),
+        ]
+    ),
 )
 
 _REQUIRED = ("artist", "title", "genre", "has_bleed", "instrumental", "stems")

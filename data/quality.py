@@ -13,17 +13,19 @@ import pandas as pd
 import pyarrow as pa
 
 from data.settings import Quality
+from data.tables import Table
 
-QUALITY_FILE = "quality.parquet"
-
-QUALITY = pa.schema(
-    [
-        pa.field("track_id", pa.string(), metadata={"doc": "dataset/slug"}),
-        pa.field("rule", pa.string(), metadata={"doc": "name of the rule, which is also the name of its check"}),
-        pa.field("severity", pa.string(), metadata={"doc": "warning or error"}),
-        pa.field("expected", pa.string(), metadata={"doc": "what the rule asks for, with its threshold"}),
-        pa.field("found", pa.string(), metadata={"doc": "what was measured"}),
-    ]
+QUALITY = Table(
+    "quality.parquet",
+    pa.schema(
+        [
+            pa.field("track_id", pa.string(), metadata={"doc": "dataset/slug"}),
+            pa.field("rule", pa.string(), metadata={"doc": "name of the rule, which is also the name of its check"}),
+            pa.field("severity", pa.string(), metadata={"doc": "warning or error"}),
+            pa.field("expected", pa.string(), metadata={"doc": "what the rule asks for, with its threshold"}),
+            pa.field("found", pa.string(), metadata={"doc": "what was measured"}),
+        ]
+    ),
 )
 
 Track = dict[str, Any]

@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     bleed: Literal["keep", "exclude"] = Field(
         "exclude", description="tracks whose vocal stems hold other instruments: train on them, or not"
     )
+    splits: Path | None = Field(None, description="YAML file of splits to go by, as `python -m pipelines.splits write`")
     errata: Path | None = Field(None, description="YAML file of bad tracks, read after the one that is shipped")
     quality: Quality = Field(default_factory=lambda: Quality(), description="thresholds of the quality checks")
     workers: int | None = Field(None, ge=1, description="tracks prepared at a time; unset: one a processor")

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from data.audio import SAMPLE_RATE, Audio
 from data.errors import InputError
+from data.tables import Table, column
 from models import metrics
 
 MIXTURE = "mixture"  # the floor: the mixture itself as the estimate
@@ -54,38 +55,37 @@ MEASURES = (USDR, CSDR, CSDR_FULL, SI_SDR, LEAKAGE)
 # leakage, which silence wins.
 COMPARED = (USDR, CSDR_FULL, SI_SDR)
 
-SCORES = pa.schema(
-    [
-        pa.field("method", pa.string(), nullable=False, metadata={"doc": "a candidate, a baseline or a bound"}),
-        pa.field("track_id", pa.string(), nullable=False, metadata={"doc": "dataset/slug"}),
-        pa.field("split", pa.string(), nullable=False, metadata={"doc": "test or reserved"}),
-        pa.field("seconds", pa.float64(), nullable=False, metadata={"doc": "length of the track, seconds"}),
-        pa.field("usdr_db", pa.float64(), metadata={"doc": "uSDR of the whole track, dB; null without vocals"}),
-        pa.field(
-            "csdr_db",
-            pa.float64(),
-            metadata={"doc": "cSDR as museval counts it, dB: median over the 1 s windows that have a value"},
-        ),
-        pa.field(
-            "csdr_full_db",
-            pa.float64(),
-            metadata={"doc": "cSDR of every 1 s window with voice and accompaniment, dB; silence counts as 0 dB"},
-        ),
-        pa.field(
-            "windows_missing",
-            pa.float64(),
-            metadata={"doc": "share (0 to 1) of those windows that csdr_db lacks because the estimate is silent there"},
-        ),
-        pa.field("si_sdr_db", pa.float64(), metadata={"doc": "SI-SDR of the whole track, dB; null for silence"}),
-        pa.field(
-            "leakage_db",
-            pa.float64(),
-            metadata={
-                "doc": "what comes through while nobody sings, dB below the mixture; null if somebody always does"
-            },
-        ),
-        pa.field("note", pa.string(), nullable=False, metadata={"doc": "why a number is missing; else empty"}),
-    ]
+SCORES = Table(
+    "scores.parquet",
+    pa.schema(
+        [
+            column("method", pa.string(), "a candidate, a baseline or a bound", nullable=False),
+            column("track_id", pa.string(), "dataset/slug", nullable=False),
+            column("split", pa.string(), "test or reserved", nullable=False),
+            column("seconds", pa.float64(), "length of the track, seconds", nullable=False),
+            column("usdr_db", pa.float64(), "uSDR of the whole track, dB; null without vocals"),
+            column(
+                "csdr_db", pa.float64(), "cSDR as museval counts it, dB: median over the 1 s windows that have a value"
+            ),
+            column(
+                "csdr_full_db",
+                pa.float64(),
+                "cSDR of every 1 s window with voice and accompaniment, dB; silence counts as 0 dB",
+            ),
+            column(
+                "windows_missing",
+                pa.float64(),
+                "share (0 to 1) of those windows that csdr_db lacks because the estimate is silent there",
+            ),
+            column("si_sdr_db", pa.float64(), "SI-SDR of the whole track, dB; null for silence"),
+            column(
+                "leakage_db",
+                pa.float64(),
+                "what comes through while nobody sings, dB below the mixture; null if somebody always does",
+            ),
+            column("note", pa.string(), "why a number is missing; else empty", nullable=False),
+        ]
+    ),
 )
 
 TIE_DB = 0.3  # two trainings of one model from different seeds differ by this much on MUSDB vocals
@@ -153,7 +153,7 @@ def score_track(
 
 def scores_frame(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
     """The rows of `score_track` as a table with the columns and types of `SCORES`."""
-    return pa.Table.from_pylist(list(rows), schema=SCORES).to_pandas()
+    return pa.Table.from_pylist(list(rows), schema=SCORES.schema).to_pandas()
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
@@ -185,28 +185,13 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     return summary.sort_values(order, ascending=False, na_position="last", kind="stable").reset_index()
 
 
-# A candidate, a track that its scores must not stand over, and why.
-LeftOut = tuple[str, str, str]
-
-
-def without(scores: pd.DataFrame, left_out: Iterable[LeftOut]) -> pd.DataFrame:
-    """The scores less those of candidates on tracks that `left_out` names, because they were trained on them."""
-    pairs = {(candidate, track_id) for candidate, track_id, _ in left_out}
-    named = [pair in pairs for pair in zip(scores["method"], scores["track_id"], strict=True)]
-    return scores[~pd.Series(named, index=scores.index, dtype=bool)]
-
-
-def coverage(scores: pd.DataFrame, left_out: Iterable[LeftOut] = ()) -> list[str]:
+def coverage(scores: pd.DataFrame) -> list[str]:
     """What keeps the methods' numbers from standing over the same tracks and seconds, in sentences; empty if nothing.
 
     A method lacks a track when it has no row for it, or no number where another method has one: of any measure, or of
     single measures, which are then named. It lacks seconds where its estimate is silent, or leaves nothing for the
-    accompaniment, so that its cSDR stands over the other seconds of the track alone. What `left_out` names is left out
-    on purpose, and said with its reason.
+    accompaniment, so that its cSDR stands over the other seconds of the track alone.
     """
-    on_purpose: dict[str, dict[str, str]] = {}
-    for candidate, track_id, why in left_out:
-        on_purpose.setdefault(candidate, {})[track_id] = why
     every = set(scores["track_id"])
     measurable = {measure: set(scores.loc[scores[measure.column].notna(), "track_id"]) for measure in MEASURES}
     problems = []
@@ -217,10 +202,6 @@ def coverage(scores: pd.DataFrame, left_out: Iterable[LeftOut] = ()) -> list[str
             for measure, tracks in measurable.items()
         }
         unscored = lacking[USDR]
-        if spared := {track for track in absent if track in on_purpose.get(str(method), {})}:
-            reasons = {f"{track} ({on_purpose[str(method)][track]})" for track in spared}
-            problems.append(f"{method} is not scored on {_listing(reasons)}")
-            absent -= spared
         if absent:
             problems.append(f"{method} was not run on {_listing(absent)}")
         if unscored:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from data.errors import InputError
+from data.tables import Table, column
 from models.evaluate import CSDR, CSDR_FULL, ICA, IDEAL_MASK, MIXTURE, SI_SDR, USDR
 
 PEERS_FILE = Path(__file__).with_name("peers.yaml")
@@ -46,7 +47,22 @@ _COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "parameters_millions": (pa.float64(), "parameters in millions; null where not told"),
     "source": (pa.string(), "where the number was read; second-hand where others quote it"),
 }
-LEADERBOARD = pa.schema([pa.field(name, kind, metadata={"doc": doc}) for name, (kind, doc) in _COLUMNS.items()])
+LEADERBOARD = Table(
+    "leaderboard.parquet", pa.schema([column(name, kind, doc) for name, (kind, doc) in _COLUMNS.items()])
+)
+
+# What fits on a terminal: which method, over what, and its numbers.
+AT_A_GLANCE = (
+    "name",
+    "kind",
+    "tracks",
+    "generated_tracks",
+    "vocals_usdr_mean_db",
+    "vocals_csdr_full_median_db",
+    "vocals_csdr_median_db",
+    "vocals_csdr_tracks",
+    "vocals_si_sdr_mean_db",
+)
 
 _COLUMN_OF = {
     "vocals_usdr": "vocals_usdr_mean_db",
@@ -131,7 +147,7 @@ def leaderboard(
         own.append(entry)
     board = pd.DataFrame([*own, *_published(peers)]).reindex(columns=LEADERBOARD.names)
     for name in LEADERBOARD.names:
-        if pa.types.is_integer(LEADERBOARD.field(name).type):
+        if pa.types.is_integer(LEADERBOARD.schema.field(name).type):
             board[name] = board[name].astype("Int64")
     group = board["kind"].map({CANDIDATE: 0, PUBLISHED: 2}).fillna(1)
     order = board.assign(_group=group).sort_values(

@@ -58,7 +58,7 @@ def build_sensor(lane: Lane) -> dg.SensorDefinition:
                 asset_selection=[asset.key for asset in lane.sources],
             )
             return
-        jobs = track_jobs(settings.root, lane.dataset)
+        jobs = track_jobs(settings, lane.dataset)
         waiting = {slug: job for slug, job in jobs.items() if not is_prepared(job)}
         if not waiting:
             yield dg.SkipReason(f"all {len(jobs)} tracks are prepared")

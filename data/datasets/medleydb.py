@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 
 from data import audio, cache, medleydb_metadata
-from data.datasets.base import Dataset, Log, fetched, folder_or_archive, raw_folder
+from data.datasets.base import Dataset, Log, fetched, folder_or_archive
 from data.demo.licence import LICENCE
 from data.download import RemoteFile, remote_files
 from data.errors import InputError
+from data.layout import Layout
+from data.recipe import Recipe
 from data.residual import StemSum
 from data.settings import Settings
 from data.tracks import MIXTURE, VOCALS, SourceTrack, refuse_duplicates, track_slug
@@ -214,7 +216,7 @@ def _demo(settings: Settings, log: Log) -> Path:
         (partial / "audio" / "licence.txt").write_text(f"{LICENCE}\n")
         return {}
 
-    folder = raw_folder(settings, "medleydb")
-    wanted = cache.fingerprint(code_version=corpus.VERSION, parameters={"seed": settings.seed}, inputs={})
-    cache.make(folder, wanted, generate)
+    folder = Layout(settings.root).raw("medleydb")
+    recipe = Recipe(corpus.VERSION, {"seed": settings.seed}, {})
+    cache.make(folder, recipe, generate)
     return folder

@@ -9,8 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from models.evaluate import LeftOut
-
 
 @dataclass(frozen=True)
 class CandidateSection:
@@ -52,8 +50,8 @@ class EvaluationReport:
     shown); `provenance` says in pairs of words what the numbers came from (fingerprints, checksums, counts, licences);
     `champion` is the promoted candidate, if any of these is; `promotion` says why it, or an earlier training, is.
     `generated` says how many of the scored tracks are generated songs (`data.demo.licence.is_generated`), None where
-    nobody looked. `left_out` holds (candidate, track id, why) for every track that a candidate was trained on: its
-    scores there are not shown. None means that nobody looked, and then the page does not say what was heard in
+    nobody looked. `left_out` holds (candidate, track id, why) for every song that a candidate knows from its training
+    and that `scores` therefore lacks. None means that nobody looked, and then the page does not say what was heard in
     training.
     """
 
@@ -65,4 +63,4 @@ class EvaluationReport:
     champion: str | None = None
     promotion: str = ""
     generated: int | None = None
-    left_out: Sequence[LeftOut] | None = None
+    left_out: Sequence[tuple[str, str, str]] | None = None

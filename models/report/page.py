@@ -6,7 +6,7 @@ Gathers what the template shows; the layout itself stands in `page.html.j2`, `pa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ from models.evaluate import (
     coverage,
     percent,
     summarise,
-    without,
 )
+from models.fairness import told
 from models.report.contents import CandidateSection, EvaluationReport, TrackRow
 from models.report.excerpts import Clip, Stretch, choose_stretch, clock, data_uri, make_clips
 from models.report.figures import DARK, LIGHT, RANGE_DB, curves_figure, frequency_position, scores_figure
@@ -81,8 +81,6 @@ def build_report(report: EvaluationReport, output: Path, *, now: datetime | None
     Raises InputError for an audio file that is missing or cut short.
     """
     names = [candidate.name for candidate in report.candidates]
-    # Whoever was trained on a song has no score on it, whether or not the table still has one.
-    report = replace(report, scores=without(report.scores, report.left_out or ()))
     content = (
         environment()
         .get_template("page.html.j2")
@@ -97,7 +95,7 @@ def build_report(report: EvaluationReport, output: Path, *, now: datetime | None
             leader=leader(report.scores, names, report.champion),
             measures=_SUMMARY,
             summary=_summary(report, names),
-            coverage=coverage(report.scores, report.left_out or ()),
+            coverage=[*(f"left out: {words}" for words in told(report.left_out or ())), *coverage(report.scores)],
             scores_picture=_both_themes(scores_figure, report.scores) if len(report.scores) else None,
             tracks=[_shown(row, report.scores, names, report.champion) for row in report.tracks],
             frequencies=[(words, 100 * frequency_position(hz)) for words, hz in _FREQUENCIES],

@@ -21,7 +21,6 @@ from torch import Tensor
 from data.files import publish
 from models.candidate import Candidate
 
-STATE_FILE = "state.pt"
 # Part of every state: one that was written by another version of the training code is not gone on with.
 VERSION = "1"
 

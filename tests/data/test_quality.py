@@ -11,10 +11,10 @@ import pytest
 import soundfile
 from small_datasets import RATE, tone
 
-from data import cache
 from data.manifest import MANIFEST
 from data.normalise import normalise_track
 from data.quality import RULES, judge
+from data.recipe import Recipe
 from data.settings import Quality
 
 SECONDS = 6.0
@@ -104,4 +104,4 @@ def test_every_rule_is_broken_by_some_test() -> None:
 
 def test_a_table_without_findings_has_its_columns() -> None:
     assert judge(pd.DataFrame(columns=MANIFEST.names), Quality()).empty
-    assert cache.fingerprint(code_version="", parameters=Quality().model_dump(), inputs={})  # plain JSON values
+    assert Recipe("", Quality().model_dump(), {}).fingerprint  # plain JSON values

@@ -25,7 +25,6 @@ from models.evaluate import (
     score_track,
     scores_frame,
     summarise,
-    without,
 )
 from models.ica import separate_ica
 from models.masks import ideal_ratio_mask
@@ -396,16 +395,3 @@ def test_coverage_names_the_measure_that_lacks_a_track_and_the_seconds_csdr_lack
         "quiet has no cSDR in a share of the seconds, which it answers with silence or with the mixture, "
         "on demo/1 (100 %), demo/2 (25 %)",
     ]
-
-
-def test_tracks_that_a_candidate_was_trained_on_are_left_out_and_said_with_the_reason():
-    scores = table(toy={"a": 9.0, "b": 1.0}, mixture={"a": 0.0, "b": 0.0})
-    left_out = [("toy", "a", "in its training set")]
-    fair = without(scores, left_out)
-    assert list(zip(fair["method"], fair["track_id"], strict=True)) == [
-        ("toy", "b"),
-        ("mixture", "a"),
-        ("mixture", "b"),
-    ]
-    assert coverage(fair, left_out) == ["toy is not scored on a (in its training set)"]
-    assert without(scores.iloc[:0], left_out).empty
