@@ -196,6 +196,14 @@ def test_voters_who_disagree_decide_nothing_and_the_words_say_by_how_much() -> N
     assert decision.words.startswith("9 voters do not settle between toy and report: chosen for 6 % of the songs more")
 
 
+def test_many_who_hardly_care_do_not_outvote_a_few_who_do() -> None:
+    """Ten of twelve chose toy for one song of five more, which is more than a coin; the mean over voters is a tie."""
+    decision = preference(choices(*["tttrr"] * 10, *["rrrrr"] * 2), "toy", "report")
+    assert decision.agreement_low > 0.5
+    assert decision.low < 0
+    assert not decision.decided
+
+
 def test_one_voter_of_many_songs_weighs_as_much_as_one_of_a_single_song() -> None:
     decision = best_by_votes(choices("t" * 40, "r", "r", "r", "r", "r", "r", "r", "r", "r"), ["report", "toy"])
     assert decision.preferred == "report"
