@@ -15,6 +15,7 @@ from data import duplicates as copies
 from data import loopback as loopback_pairs
 from data import manifest as manifests
 from data import splits as split_tables
+from data.artists import artist_files, load_artists, read_artists
 from data.datasets import DATASETS
 from data.errata import load_errata
 from data.errors import InputError
@@ -149,7 +150,12 @@ def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
         given = read_placements(settings.splits, what="setting ISOLATION_SPLITS") if settings.splits else None
         parameters = draw_parameters(settings)
         frame = split_tables.split_tracks(
-            table, read_duplicates(settings.root), **parameters, placed=before, given=given
+            table,
+            read_duplicates(settings.root),
+            **parameters,
+            placed=before,
+            given=given,
+            artists=load_artists(settings.artists),
         )
         after = before.after(frame, dict(zip(table["track_id"], table["mixture_sha256"], strict=True)))
         for moved in after.moved(before):
@@ -340,7 +346,7 @@ def read_splits(root: Path) -> Any:
 
 def artist_keys(settings: Settings) -> Key:
     """By which name artists are compared."""
-    return lambda track_id, artist: split_tables.artist_key(artist)
+    return load_artists(settings.artists).key
 
 
 def _verdict(problems: Sequence[str]) -> dg.AssetCheckResult:
@@ -399,7 +405,8 @@ def draw_parameters(settings: Settings) -> dict[str, Any]:
 def split_parameters(settings: Settings) -> dict[str, Any]:
     """The settings that the splits go by."""
     given = {"given": sha256_of(settings.splits)} if settings.splits and settings.splits.is_file() else {}
-    return draw_parameters(settings) | given
+    artists = [entry.model_dump(mode="json") for path in artist_files(settings.artists) for entry in read_artists(path)]
+    return draw_parameters(settings) | given | {"artists": Recipe("", {"artists": artists}, {}).fingerprint}
 
 
 def loopback_parameters(settings: Settings) -> dict[str, Any]:

@@ -20,7 +20,10 @@ from data.sources import checksums_of, indexed_tracks
 from data.tables import Table
 from data.tracks import MIXTURE, VOCALS
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
+
+
+_GAINS = pa.list_(pa.float64())
 
 
 def _column(name: str, kind: pa.DataType, doc: str) -> pa.Field:
@@ -86,6 +89,19 @@ MANIFEST = Table(
             _column("errata_action", pa.string(), "tag or exclude, null without errata"),
             _column("flags", pa.list_(pa.string()), "quality rules that the track breaks"),
             _column("fingerprint", pa.string(), "data version of the normalised track"),
+            _column(
+                "fitted_residual_db", pa.float64(), "mixture beyond its stems, each at its measured gain, dB; or null"
+            ),
+            _column(
+                "gains_applied", pa.bool_(), "whether vocal stems were summed at measured gains; null: not measured"
+            ),
+            _column("vocal_stem_gains_left", _GAINS, "measured gain of each vocal stem, left channel; null: silent"),
+            _column("vocal_stem_gains_right", _GAINS, "the same of the right channel"),
+            _column("vocal_stem_gains_published", _GAINS, "published mixing coefficient of each; null: none"),
+            _column("vocal_gain_faults", pa.list_(pa.string()), "measured gains not believed: stem, channel, reason"),
+            _column(
+                "mixed_stems", pa.list_(pa.string()), "stems labelled as voice and something else, with their labels"
+            ),
         ]
     ),
 )
@@ -162,11 +178,15 @@ def build_manifest(
     frame = pd.DataFrame(rows, columns=MANIFEST.names)
     # All-null columns come out as objects; the schema wants values of one kind that may be missing.
     frame = frame.astype(dict.fromkeys(("vocal_stems", "length_difference"), "Int64"))
-    frame = frame.astype(dict.fromkeys(("has_bleed", "labelled_instrumental"), "boolean"))
+    frame = frame.astype(dict.fromkeys(("has_bleed", "labelled_instrumental", "gains_applied"), "boolean"))
     findings = judge(frame, limits)
     flags = findings.groupby("track_id")["rule"].apply(list).to_dict() if len(findings) else {}
     frame["flags"] = [flags.get(track_id, []) for track_id in frame["track_id"]]
     return frame, findings
 
 
-_EXTRACTED = ("vocal_stems", "has_bleed", "labelled_instrumental", "length_difference", "stem_sum_residual_db")
+_GAIN_LISTS = ("vocal_stem_gains_left", "vocal_stem_gains_right", "vocal_stem_gains_published")
+_EXTRACTED = (
+    *("vocal_stems", "has_bleed", "labelled_instrumental", "length_difference", "stem_sum_residual_db"),
+    *("fitted_residual_db", "gains_applied", *_GAIN_LISTS, "vocal_gain_faults", "mixed_stems"),
+)

@@ -7,7 +7,7 @@ went or was renamed. How tracks are placed is not decided here: that is `data.sp
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from data.artists import artist_key
 from data.errors import InputError
 from data.files import publish
 
@@ -75,12 +76,23 @@ class Placements:
             here = known if known is not None and (now is None or now.split == known.split) else now
             if here is None:
                 continue
+            # As the dataset names it and as it is compared today: names that are joined may be parted again.
+            names = _with(known.artists if known else (), artist_key(row.artist))
             more = {
-                "artists": _with(known.artists if known else (), row.artist_key),
+                "artists": _with(names, row.artist_key),
                 "audio": _with(known.audio if known else (), audio.get(row.track_id)),
             }
             tracks[row.track_id] = here.model_copy(update=more)
         return replace(self, tracks=tracks)
+
+    def compared_by(self, key: Callable[[str, str], str]) -> Placements:
+        """The same with artists as (track id, name) -> `key` compares them today: names may have been joined since."""
+        return Placements(
+            {
+                name: placement.model_copy(update={"artists": tuple({key(name, each) for each in placement.artists})})
+                for name, placement in self.tracks.items()
+            }
+        )
 
     def moved(self, before: Placements) -> list[str]:
         """Every track that is on another side of the fence than it was `before`, as a sentence."""

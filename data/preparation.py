@@ -97,6 +97,7 @@ def track_jobs(
     Raises InputError where the index, or the metadata of a dataset that has some, was not materialised yet.
     """
     root, labels = settings.root, {}
+    dataset = dataset.configured(settings)
     if dataset.has_metadata:
         labels = {str(name): rows for name, rows in LABELS.read(Layout(root).labels(dataset.name)).groupby("id")}
     return {
@@ -107,13 +108,15 @@ def track_jobs(
 
 def raw_version(job: TrackJob) -> str:
     """The data version of a track's raw side: the checksums of its files, and what its metadata says."""
-    labels = hashlib.sha256(job.labels.to_json(orient="records").encode()).hexdigest() if len(job.labels) else ""
+    later = [name for name in job.dataset.later_labels if name in job.labels and job.labels[name].isna().all()]
+    told = job.labels.drop(columns=later)
+    labels = hashlib.sha256(told.to_json(orient="records").encode()).hexdigest() if len(told) else ""
     return Recipe("1", {"labels": labels}, checksums_of(job.row)).fingerprint
 
 
 def stems_recipe(job: TrackJob) -> Recipe:
     """What a track's stems are made of."""
-    return Recipe(job.dataset.code_version, {}, {"raw": raw_version(job)})
+    return Recipe(job.dataset.code_version, job.dataset.parameters, {"raw": raw_version(job)})
 
 
 def normalised_recipe(stems: str) -> Recipe:

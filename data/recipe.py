@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_MOST = 3  # names in a sentence
+_MOST = 20  # names in a sentence
 _LONGEST = 80  # characters of two values side by side
 
 

@@ -17,7 +17,6 @@ import pyarrow as pa
 from data.errors import InputError
 from data.placements import HELD_OUT, Placement, Placements, strongest
 from data.tables import Table
-from data.tracks import track_slug
 
 CODE_VERSION = "3"
 EXCLUDED = "excluded"
@@ -41,11 +40,6 @@ _SMALL_CORPUS_SHARE = 0.2  # of all tracks: at most this much is reserved
 _OVERSHOOT = 2  # times what a part still lacks: an artist with more tracks is not drawn into it
 
 
-def artist_key(artist: str) -> str:
-    """An artist's name as compared across datasets: 'Clara Berry And Wooldog' is 'ClaraBerryAndWooldog'."""
-    return track_slug(artist).replace("-", "")
-
-
 def split_tracks(
     manifest: pd.DataFrame,
     duplicates: pd.DataFrame,
@@ -58,11 +52,13 @@ def split_tracks(
     placed: Placements | None = None,
     given: Placements | None = None,
     recognised: Mapping[str, Sequence[str]] | None = None,
+    artists: Artists | None = None,
 ) -> pd.DataFrame:
     """Assign every track of the manifest to one split: a table SPLITS, sorted by track id.
 
     Where a track is follows from where it was `placed` before, under its id, by its audio, or under the ids that it is
-    `recognised` as: it stays there for good. Artists stay together, and so do artists who share a recording: a new
+    `recognised` as: it stays there for good. Artists stay together, by whatever names `artists` knows them, and so do
+    artists who share a recording: a new
     track goes where its artist is. Where artists who were placed apart turn out to be one, what was held out stays held
     out, and those of their tracks that were trained on are excluded; so are training tracks where the other one was
     validated on. With `given` splits these take the place of what was placed before, and whom they do not name is
@@ -81,8 +77,10 @@ def split_tracks(
     validate on.
     """
     columns = ["track_id", "dataset", "artist", "official_split", "vocal_activity", "mixture_sha256"]
-    frame = manifest[columns].assign(artist_key=manifest["artist"].map(artist_key))
-    memory = given if given is not None else placed or Placements()
+    key = (artists or Artists()).key
+    names = zip(manifest["track_id"], manifest["artist"], strict=True)
+    frame = manifest[columns].assign(artist_key=[key(track_id, artist) for track_id, artist in names])
+    memory = (given if given is not None else placed or Placements()).compared_by(key)
     known = {
         row.track_id: memory.of([row.track_id, *(recognised or {}).get(row.track_id, ())], row.mixture_sha256)
         for row in frame.itertuples()

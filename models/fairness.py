@@ -13,6 +13,8 @@ import pandas as pd
 from data.recipe import listing
 from models.evaluate import FEWEST_TRACKS
 
+_MOST = 3  # names of tracks in a sentence
+
 
 @dataclass(frozen=True)
 class Common:
@@ -63,7 +65,7 @@ def told(left_out: Collection[tuple[str, str, str]]) -> list[str]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for candidate, track, why in sorted(left_out):
         reasons.setdefault((candidate, why), []).append(track)
-    return [f"{candidate} {why}: {listing(tracks)}" for (candidate, why), tracks in reasons.items()]
+    return [f"{candidate} {why}: {listing(tracks, _MOST)}" for (candidate, why), tracks in reasons.items()]
 
 
 def trained_on_scored(scores: pd.DataFrame, seen: Mapping[str, Mapping[str, str]]) -> list[str]:

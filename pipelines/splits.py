@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from data.artists import load_artists
 from data.errors import InputError
 from data.files import publish_folder
 from data.heard import seen_tracks
@@ -79,8 +80,8 @@ def _redraw(settings: Settings, sure: bool) -> int:
             remedy="unset it first",
         )
     layout, manifest = Layout(settings.root), read_manifest(settings.root)
-    before = placements(settings.root)
-    drawn = split_tracks(manifest, read_duplicates(settings.root), **draw_parameters(settings))
+    before, artists = placements(settings.root), load_artists(settings.artists)
+    drawn = split_tracks(manifest, read_duplicates(settings.root), **draw_parameters(settings), artists=artists)
     after = Placements().after(drawn, dict(zip(manifest["track_id"], manifest["mixture_sha256"], strict=True)))
     print(f"Drawn anew with seed {settings.seed}: {_counts(drawn)}.")
     moved = after.moved(before)

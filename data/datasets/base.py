@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,27 @@ class Dataset(ABC):
     """Raise it when `extract` would write other samples for the same files."""
     has_metadata: bool = False
     """Whether labels come in files of their own, and `read_metadata` reads them."""
+    later_labels: tuple[str, ...] = ()
+    """Columns of the metadata table that came later: where they are empty, a track is what it was before them."""
 
     def setting(self, settings: Settings) -> str:
         """The value of this dataset's own setting: `off`, `demo`, ..., or a path."""
         return settings.source(self.name)
+
+    def configured(self, settings: Settings) -> Dataset:
+        """This dataset, holding as values whatever settings change what `extract` writes; itself where none do.
+
+        Called wherever a track is prepared or asked for, before it travels to a worker, which has no settings.
+        """
+        return self
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What `extract` goes by besides its arguments (JSON values), part of the recipe of every track's stems.
+
+        A value under which it writes what it always wrote is left out, so that what was made before stays valid.
+        """
+        return {}
 
     @abstractmethod
     def obtain(self, settings: Settings, log: Log) -> Path:

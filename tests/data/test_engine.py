@@ -61,7 +61,7 @@ def test_another_engine_can_prepare_tracks(tmp_path: Path) -> None:
     settings = Settings(storage=tmp_path / "storage", musdb18=str(tmp_path / "musdb18"))
     frame = build_index(Musdb18(), settings, lambda _: None, ExecutorEngine())
     INDEX.write(Layout(settings.root).index("musdb18"), frame)
-    jobs = track_jobs(settings.root, Musdb18())
+    jobs = track_jobs(settings, Musdb18())
     engine = ExecutorEngine(2, lambda workers: ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
     results = {result.slug: result for result in engine.as_completed(prepare_track, jobs.values())}
     problem = results.pop("artist-1-song-1").problem

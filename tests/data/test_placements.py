@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pandas as pd
+import pytest
 
+from data.duplicates import DUPLICATES
 from data.errors import InputError
-from data.placements import HELD_OUT, Placements
+from data.placements import HELD_OUT, Placement, Placements, read_placements, write_placements
 from data.splits import EXCLUDED, leaks, shared_recordings, split_tracks
 
 SETTINGS = {"seed": 0, "reserved_tracks": 3, "validation_share": 0.2, "test_share": 0.2}
@@ -143,3 +146,125 @@ def test_over_a_thousand_histories_no_track_changes_sides() -> None:
                 refused += 1  # nobody left to train or to validate on: told, and nothing is moved
             life.live()
     assert lived > 10 * refused
+
+
+def placed(**parts: str) -> Placements:
+    return Placements(
+        {
+            f"own/{name}": Placement.model_validate(
+                {"track": f"own/{name}", "split": part, "artists": (name,), "audio": (f"audio {name}",)}
+            )
+            for name, part in parts.items()
+        }
+    )
+
+
+def corpus(*rows: tuple[str, str, str]) -> pd.DataFrame:
+    """A manifest of (slug, artist, audio) rows of songs, and enough others to train and validate on."""
+    others = [(f"other{number}", f"other {number}", f"other {number}") for number in range(12)]
+    return pd.DataFrame(
+        {
+            "track_id": f"own/{slug}",
+            "dataset": "own",
+            "artist": artist,
+            "official_split": None,
+            "vocal_activity": 0.5,
+            "mixture_sha256": audio,
+            "has_bleed": None,
+            "errata": None,
+            "errata_action": None,
+        }
+        for slug, artist, audio in [*rows, *others]
+    )
+
+
+def where(splits: pd.DataFrame, slug: str) -> str:
+    return str(splits.set_index("track_id").loc[f"own/{slug}", "split"])
+
+
+NO_COPIES = pd.DataFrame(columns=DUPLICATES.names)
+
+
+def test_a_track_is_known_again_by_its_audio_under_another_name_of_song_and_artist() -> None:
+    table = corpus(("new-name", "New Artist", "audio a"))
+    for part in ("reserved", "test", "validation", "train"):
+        assert where(split_tracks(table, NO_COPIES, **SETTINGS, placed=placed(a=part)), "new-name") == part
+
+
+def test_a_new_song_goes_where_its_artist_is_even_if_all_other_songs_are_gone() -> None:
+    for part in ("reserved", "test", "validation", "train"):
+        splits = split_tracks(corpus(("x", "a", "new")), NO_COPIES, **SETTINGS, placed=placed(a=part))
+        assert where(splits, "x") == part
+
+
+def test_of_artists_who_turn_out_to_be_one_the_held_out_tracks_stay_and_the_others_leave_training() -> None:
+    table = corpus(("a", "both", "audio a"), ("b", "both", "audio b"))
+    splits = split_tracks(table, NO_COPIES, **SETTINGS, placed=placed(a="reserved", b="train")).set_index("track_id")
+    assert splits.loc["own/a", "split"] == "reserved"
+    assert splits.loc["own/b", ["split", "reason"]].tolist() == [
+        EXCLUDED,
+        "its artist is in reserved, while this track was in train",
+    ]
+
+
+def test_a_held_out_track_does_not_give_way_to_a_copy_that_came_later() -> None:
+    table = corpus(("a", "a", "audio a"), ("earlier-name", "z", "new"))
+    copies = pd.DataFrame([("own/a", "own/earlier-name", "fingerprint")], columns=["track_id", "original", "how"])
+    splits = split_tracks(table, copies, **SETTINGS, placed=placed(a="test"))
+    assert (where(splits, "a"), where(splits, "earlier-name")) == ("test", EXCLUDED)
+
+
+def test_given_splits_are_gone_by_and_whom_they_do_not_name_is_trained_on(tmp_path: Path) -> None:
+    table = corpus(("a", "a", "audio a"), ("b", "b", "audio b"), ("c", "c", "audio c"))
+    write_placements(tmp_path / "splits.yaml", placed(a="test", b="validation"))
+    given = read_placements(tmp_path / "splits.yaml")
+    before = placed(a="train", b="train", c="reserved")
+    splits = split_tracks(table, NO_COPIES, **SETTINGS, placed=before, given=given)
+    assert [where(splits, name) for name in "abc"] == ["test", "validation", "train"]
+    after = before.after(splits, {})
+    assert after.moved(before) == ["own/a was in train and is in test", "own/c was in reserved and is in train"]
+
+
+def test_two_corpora_that_go_by_one_file_hold_out_the_same_tracks() -> None:
+    given = placed(a="test", b="validation", c="reserved")
+    one = corpus(("a", "a", "audio a"), ("b", "b", "audio b"), ("c", "c", "audio c"))
+    other = pd.concat([one, corpus(("d", "d", "audio d")).iloc[:1]])
+    held = [
+        set(splits.loc[splits["split"].isin(HELD_OUT), "track_id"])
+        for splits in (split_tracks(table, NO_COPIES, **SETTINGS, given=given) for table in (one, other))
+    ]
+    assert held == [{"own/a", "own/c"}, {"own/a", "own/c"}]
+
+
+def test_placements_survive_their_file_with_every_odd_name(tmp_path: Path) -> None:
+    odd = Placements(
+        {
+            name: Placement(track=name, split="test", artists=("no", "1e3", "ann: bob"), audio=("0123",), reason="ä #")
+            for name in ("own/yes", "own/1", "own/a: b", "own/’n’", "own/null")
+        }
+    )
+    write_placements(tmp_path / "splits.yaml", odd)
+    assert read_placements(tmp_path / "splits.yaml").tracks == odd.tracks
+    write_placements(tmp_path / "none.yaml", Placements())
+    assert read_placements(tmp_path / "none.yaml").tracks == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("tracks: []", "format"),
+        ("format: another", "format"),
+        ("[", "flow"),
+        ("format: deep-audio-isolation splits 1\ntracks: [{track: own/a, split: held}]", "tracks.0.split"),
+        (
+            "format: deep-audio-isolation splits 1\ntracks: [{track: a, split: test}, {track: a, split: train}]",
+            "a more",
+        ),
+    ],
+)
+def test_a_file_of_splits_that_does_not_fit_is_refused_with_the_place(tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "splits.yaml").write_text(content)
+    with pytest.raises(InputError, match=told):
+        read_placements(tmp_path / "splits.yaml")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_placements(tmp_path / "absent.yaml")
