@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 
+from data.artists import Artists
 from data.errors import InputError
 from data.placements import HELD_OUT, Placement, Placements, strongest
 from data.tables import Table

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from data.artists import artist_key
 from data.heard import HEARD, heard_tracks, seen_tracks, with_later_artists
 from data.placements import Placement, Placements
-from data.splits import artist_key
 
 HEARD_THEN = pd.DataFrame(
     [
