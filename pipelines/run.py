@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from data.audio import require_program
@@ -58,7 +59,8 @@ def _conclude(tally: Tally, settings: Settings) -> int:
 
     layout = Layout(settings.root)
     report = layout.report / REPORT_FILE
-    if LEADERBOARD.path(layout.leaderboard).is_file():
+    # Where the chain ended before the board, there is none, or one of an earlier version.
+    with suppress(InputError):
         table = LEADERBOARD.read(layout.leaderboard)
         own = table.loc[table["source"] == "this project", list(AT_A_GLANCE)].dropna(axis="columns", how="all")
         print(f"\n{markdown_table(own)}")
