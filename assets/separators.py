@@ -45,7 +45,7 @@ PROJECT = Path(__file__).resolve().parent.parent
     description="A trained separator with its curves; one partition per candidate, which is one YAML file in "
     "models/candidates.",
     kinds={"pytorch"},
-    code_version="2",
+    code_version="3",
     pool="gpu",
 )
 def checkpoint(
