@@ -1,30 +1,66 @@
-"""Scores of candidates and baselines on the held-out tracks, side by side."""
+"""Scores of candidates and baselines on the held-out tracks, side by side.
 
-import hashlib
+A candidate is scored on the tracks that are held out today and that its checkpoint does not know from training, by what
+that checkpoint has heard itself. Numbers stand side by side only over tracks that all have in common.
+"""
+
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pandas as pd
+import pyarrow as pa
 
 from assets.partitions import CANDIDATES
-from assets.recording import OWNERS, Metadata, folder_of, markdown_table, materialise, picture, table_metadata, upstream
-from assets.separators import CHECKPOINT, CHECKPOINT_FILE, PROJECT
-from assets.training_set import MANIFEST, SPLITS, read_splits
+from assets.recording import (
+    OWNERS,
+    Metadata,
+    markdown_table,
+    materialise,
+    picture,
+    table_metadata,
+    upstream,
+    with_metadata,
+)
+from assets.separators import CHECKPOINT, PROJECT, heard_by_checkpoint
+from assets.training_set import DUPLICATES, MANIFEST, SPLITS, artist_keys, read_duplicates, read_manifest, read_splits
 from data import cache
 from data.errors import InputError
-from data.manifest import MANIFEST_FILE
+from data.heard import seen_tracks
+from data.layout import CHECKPOINT_FILE, Layout
+from data.manifest import MANIFEST as MANIFEST_TABLE
+from data.recipe import Recipe
 from data.settings import Settings
 from data.splits import held_out
-from data.tables import read_table, write_table
+from data.tables import Table, column
+from models.evaluate import SCORES as SCORES_TABLE
+from models.evaluate import coverage, summarise
+from models.fairness import common_tracks, known_scores, told, trained_on_scored
 
 GROUP = "evaluation"
 ICA_BASELINE = dg.AssetKey([GROUP, "ica_baseline"])
 SCORES = dg.AssetKey([GROUP, "scores"])
 LEADERBOARD = dg.AssetKey([GROUP, "leaderboard"])
-HELD_OUT_FILE = "held_out.parquet"
-LEADERBOARD_FILE = "leaderboard.parquet"
+_SCORES_CODE, _BASELINE_CODE, _BOARD_CODE = "2", "2", "2"
+
+# The tracks that were scored, as they were then.
+SCORED = Table(
+    "held_out.parquet",
+    pa.schema(
+        [
+            *(MANIFEST_TABLE.schema.field(name) for name in ("track_id", "dataset", "title", "artist", "licence")),
+            column("split", pa.string(), "test or reserved"),
+            *(
+                MANIFEST_TABLE.schema.field(f"{kind}_{part}")
+                for kind in ("mixture", "vocals")
+                for part in ("path", "sha256")
+            ),
+        ]
+    ),
+)
 
 
 @dg.asset(
@@ -35,7 +71,7 @@ LEADERBOARD_FILE = "leaderboard.parquet"
     description="The report's baseline, FastICA on the stereo channels, scored like every candidate; with the mixture "
     "itself as the floor and the ideal ratio mask as the ceiling of masking.",
     kinds={"numpy", "parquet"},
-    code_version="1",
+    code_version=_BASELINE_CODE,
 )
 def ica_baseline(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
     tracks = held_out_tracks(settings.root)
@@ -43,29 +79,24 @@ def ica_baseline(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     def work(folder: Path) -> dict[str, Any]:
         from models.score import score_baselines
 
+        SCORED.write(folder, tracks)
         score_baselines(tracks, settings.root, folder, context.log.info)
         return {"held_out_tracks": len(tracks)}
 
-    return materialise(
-        context,
-        settings.root,
-        parameters={},
-        inputs={"held_out": held_out_version(tracks)},
-        work=work,
-        show=_show_scores,
-    )
+    recipe = Recipe(_BASELINE_CODE, {}, {"held_out": SCORED.version(tracks)})
+    return materialise(context, settings.root, recipe=recipe, work=work, show=_show_scores)
 
 
 @dg.asset(
     key=SCORES,
     group_name=GROUP,
     owners=OWNERS,
-    deps=[CHECKPOINT, SPLITS, MANIFEST],
+    deps=[CHECKPOINT, SPLITS, MANIFEST, DUPLICATES],
     partitions_def=CANDIDATES,
-    description="Per-track scores of a candidate on the held-out tracks (test and reserved), and its separated audio "
-    "of the reserved tracks.",
+    description="Per-track scores of a candidate on the held-out tracks (test and reserved) that it does not know from "
+    "training, and its separated audio of the reserved tracks.",
     kinds={"pytorch", "parquet"},
-    code_version="1",
+    code_version=_SCORES_CODE,
     pool="gpu",
 )
 def scores(
@@ -74,52 +105,184 @@ def scores(
     process: dg.PipesSubprocessClient,
 ) -> dg.MaterializeResult[Any]:
     root, name = settings.root, context.partition_key
-    tracks = held_out_tracks(root)
-    inputs = {"held_out": held_out_version(tracks), "checkpoint": upstream(root, CHECKPOINT, name).version}
+    upstream(root, CHECKPOINT, name)
+    every, seen = held_out_tracks(root), known_to(settings, name)
+    tracks = every[~every["track_id"].isin(list(seen))].reset_index(drop=True)
+    left_out = told([(name, track, why) for track, why in seen.items()])
+    for sentence in left_out:
+        context.log.warning(f"left out of the scores: {sentence}")
+    if tracks.empty:
+        raise InputError(
+            f"evaluation/scores [{name}]",
+            expected="a held-out track that the separator does not know from training",
+            found=f"none of {len(every)}: {'; '.join(left_out)}",
+            remedy="train it again on today's training set, or add tracks of other artists",
+        )
 
     def work(folder: Path) -> dict[str, Any]:
-        write_table(folder / HELD_OUT_FILE, tracks, _HELD_OUT)
-        checkpoint = folder_of(root, CHECKPOINT, name) / CHECKPOINT_FILE
-        command = [sys.executable, "-m", "models.score", str(checkpoint), "--tracks", str(folder / HELD_OUT_FILE)]
+        SCORED.write(folder, tracks)
+        checkpoint = Layout(root).checkpoint(name) / CHECKPOINT_FILE
+        command = [sys.executable, "-m", "models.score", str(checkpoint), "--tracks", str(SCORED.path(folder))]
         command += ["--audio-root", str(root), "--output", str(folder), "--device", settings.device]
         process.run(context=context.op_execution_context, command=command, cwd=str(PROJECT))
-        return {"held_out_tracks": len(tracks), "held_out": inputs["held_out"]}
+        return {"held_out_tracks": len(tracks)}
 
-    return materialise(context, root, parameters={}, inputs=inputs, work=work, show=_show_scores)
+    result = materialise(context, root, recipe=scores_recipe(settings, name), work=work, show=_show_scores)
+    return with_metadata(result, {"left_out_tracks": len(seen), "left_out": "\n".join(left_out) or "none"})
 
 
 @dg.asset(
     key=LEADERBOARD,
     group_name=GROUP,
     owners=OWNERS,
-    deps=[SCORES, ICA_BASELINE],
+    deps=[SCORES, ICA_BASELINE, SPLITS],
     description="All candidates, baselines and published separators side by side; uSDR and cSDR in columns of their "
-    "own, with the data each number stands for.",
+    "own, with the data each number stands for. Own numbers stand over the tracks that all have in common.",
     kinds={"parquet"},
-    code_version="1",
+    code_version=_BOARD_CODE,
 )
 def leaderboard(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
-    root = settings.root
-    inputs = {"ica_baseline": upstream(root, ICA_BASELINE).version}
-    inputs |= {name: upstream(root, SCORES, name).version for name in scored_candidates(root)}
+    fair = fair_scores(settings)
+    for sentence in fair.sentences:
+        context.log.info(sentence)
 
     def work(folder: Path) -> dict[str, Any]:
-        from models.evaluate import coverage, summarise
-        from models.leaderboard import LEADERBOARD as SCHEMA
+        from models.leaderboard import LEADERBOARD as BOARD
         from models.leaderboard import leaderboard as rank
         from models.leaderboard import load_peers
 
-        table = all_scores(root)
-        board = rank(summarise(table), load_peers(), scored_on=_scored_on(root))
-        write_table(folder / LEADERBOARD_FILE, board, SCHEMA)
-        return {"candidates": len(inputs) - 1, "problems": coverage(table)}
+        BOARD.write(folder, rank(summarise(fair.table), load_peers(), scored_on=_scored_on(fair)))
+        SCORES_TABLE.write(folder, fair.table)
+        return {"candidates": len(fair.candidates), "tracks": len(fair.tracks), "problems": coverage(fair.table)}
 
-    return materialise(context, root, parameters={}, inputs=inputs, work=work, show=_show_leaderboard)
+    result = materialise(context, settings.root, recipe=board_recipe(fair), work=work, show=_show_leaderboard)
+    return with_metadata(
+        result, {"left_out_tracks": len(fair.left_out), "left_out": "\n".join(fair.sentences) or "none"}
+    )
+
+
+@dg.asset_check(
+    asset=LEADERBOARD,
+    additional_deps=[SCORES],
+    name="never_trained_on",
+    blocking=True,
+    description="No separator on the board is scored on a track that it was trained on or chosen by: by its id, its "
+    "audio, as a copy, or by its artist, going by what its own checkpoint has heard.",
+)
+def never_trained_on(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+
+    board = SCORES_TABLE.read(Layout(settings.root).leaderboard)
+    candidates = sorted(set(board["method"]) & set(CANDIDATES.get_partition_keys()))
+    problems = trained_on_scored(board, {name: known_to(settings, name) for name in candidates})
+    return dg.AssetCheckResult(
+        passed=not problems,
+        metadata={"candidates": len(candidates), "problems": "\n".join(problems) or "none"},
+    )
+
+
+@dataclass(frozen=True)
+class FairScores:
+    """Scores that may stand side by side.
+
+    `table` (SCORES) holds baselines and `candidates` over the tracks that all have in common, `tracks` (SCORED) are
+    these; `left_out` names tracks that a candidate knows from training (candidate, track, why), `absent` the candidates
+    that cannot be compared, with the reason.
+    """
+
+    table: pd.DataFrame
+    tracks: pd.DataFrame
+    candidates: tuple[str, ...]
+    left_out: tuple[tuple[str, str, str], ...]
+    absent: Mapping[str, str]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is left out, in words."""
+        return [f"left out: {sentence}" for sentence in told(self.left_out)] + [
+            f"{name} is not compared: {why}" for name, why in sorted(self.absent.items())
+        ]
+
+
+def fair_scores(settings: Settings) -> FairScores:
+    """The scores of the baselines and of every candidate, as far as they may stand side by side today.
+
+    Candidates that were not scored again since a track came stay, over the tracks that are common. Raises InputError
+    where there are no held-out tracks, or no baseline yet.
+    """
+
+    layout, today = Layout(settings.root), held_out_tracks(settings.root)
+    upstream(settings.root, ICA_BASELINE)
+    tables, absent, left_out = {}, {}, []
+    bounds = known_scores(SCORES_TABLE.read(layout.ica_baseline), SCORED.read(layout.ica_baseline), today)
+    for name in CANDIDATES.get_partition_keys():
+        if not layout.checkpoint(name).is_dir():
+            continue
+        if why := _not_scored(settings.root, name):
+            absent[name] = why
+            continue
+        folder, seen = layout.scores(name), known_to(settings, name)
+        rows = known_scores(SCORES_TABLE.read(folder), SCORED.read(folder), today)
+        tables[name] = rows[~rows["track_id"].isin(list(seen))]
+        left_out += [(name, track, why) for track, why in seen.items()]
+    common = common_tracks({name: set(rows["track_id"]) for name, rows in tables.items()}, set(bounds["track_id"]))
+    parts = [bounds, *(tables[name] for name in common.methods)]
+    table = pd.concat([part[part["track_id"].isin(common.tracks)] for part in parts], ignore_index=True)
+    return FairScores(
+        table,
+        today[today["track_id"].isin(common.tracks)].reset_index(drop=True),
+        common.methods,
+        tuple(part for part in left_out if part[0] in common.methods),
+        {**absent, **common.absent},
+    )
+
+
+def _not_scored(root: Path, name: str) -> str | None:
+    """Why the scores of a candidate do not stand for its checkpoint; None where they do."""
+    trained, scored = cache.recall(Layout(root).checkpoint(name)), cache.recall(Layout(root).scores(name))
+    if trained is None:
+        return "its checkpoint is damaged"
+    if scored is None:
+        return "it has not been scored"
+    if scored.recipe is None or scored.recipe.code_version != _SCORES_CODE:
+        return "it was scored by an earlier version"
+    if scored.recipe.inputs["checkpoint"] != trained.version:
+        return "it was trained again since it was scored"
+    return None
+
+
+def known_to(settings: Settings, name: str) -> dict[str, str]:
+    """The held-out tracks of today that a candidate's checkpoint knows from its training, with the reason.
+
+    Of a checkpoint from before it was kept what it has heard, all of them, unless it was trained on today's pairs.
+    """
+    root, tracks = settings.root, held_out_tracks(settings.root)
+    heard = heard_by_checkpoint(root, Layout(root).checkpoint(name))
+    if heard is None:
+        return dict.fromkeys(tracks["track_id"], "may know it: what it was trained on is not recorded")
+    copies = read_duplicates(root).dropna(subset="original")
+    pairs = zip(copies["track_id"], copies["original"], strict=True)
+    return seen_tracks(tracks, heard, pairs, artist_keys(settings))
+
+
+def scores_recipe(settings: Settings, name: str) -> Recipe:
+    """What a candidate's scores are made of: its checkpoint, and the held-out tracks that it does not know."""
+    tracks = held_out_tracks(settings.root)
+    fair = tracks[~tracks["track_id"].isin(list(known_to(settings, name)))].reset_index(drop=True)
+    inputs = {"held_out": SCORED.version(fair), "checkpoint": upstream(settings.root, CHECKPOINT, name).version}
+    return Recipe(_SCORES_CODE, {}, inputs)
+
+
+def board_recipe(fair: FairScores) -> Recipe:
+    """What the leaderboard is made of: the scores that stand on it."""
+
+    words = Recipe("", {"left_out": [list(part) for part in fair.left_out], "absent": dict(fair.absent)}, {})
+    inputs = {"scores": SCORES_TABLE.version(fair.table), "tracks": SCORED.version(fair.tracks)}
+    return Recipe(_BOARD_CODE, {}, inputs | {"left_out": words.fingerprint})
 
 
 def held_out_tracks(root: Path) -> pd.DataFrame:
-    """Manifest rows of the tracks that are scored. Raises InputError where there are none."""
-    tracks = held_out(read_table(folder_of(root, MANIFEST) / MANIFEST_FILE), read_splits(root))
+    """The tracks that separators are scored on (table SCORED). Raises InputError where there are none."""
+    tracks = held_out(read_manifest(root), read_splits(root))
     if tracks.empty:
         raise InputError(
             "evaluation",
@@ -127,81 +290,36 @@ def held_out_tracks(root: Path) -> pd.DataFrame:
             found="none in training_set/splits",
             remedy="add tracks of more artists, or raise ISOLATION_TEST_SHARE",
         )
-    return tracks[_HELD_OUT.names]
+    return tracks[SCORED.names]
 
 
-def held_out_version(tracks: pd.DataFrame) -> str:
-    """A checksum of the tracks that are scored and of their audio: whatever else the manifest says is no matter."""
-    return hashlib.sha256(tracks.to_json(orient="records").encode()).hexdigest()
-
-
-def scored_candidates(root: Path) -> list[str]:
-    """Candidates whose scores stand over today's held-out tracks; older ones cannot be compared and are left out."""
-    current = held_out_version(held_out_tracks(root))
-    names = []
-    for name in CANDIDATES.get_partition_keys():
-        try:
-            record = upstream(root, SCORES, name)
-        except InputError:
-            continue
-        if record.measured["held_out"] == current:
-            names.append(name)
-    return names
-
-
-def scores_are_of_today(root: Path, name: str) -> bool:
-    """Whether the scores of a candidate, and its audio, were made with the checkpoint that stands now."""
-    trained, scored = (cache.recall(folder_of(root, key, name)) for key in (CHECKPOINT, SCORES))
-    if trained is None or scored is None:
+def scores_are_of_today(settings: Settings, name: str) -> bool:
+    """Whether the scores of a candidate, and its audio, were made with the checkpoint and the tracks of now."""
+    scored = cache.recall(Layout(settings.root).scores(name))
+    if scored is None or cache.recall(Layout(settings.root).checkpoint(name)) is None:
         return False
-    inputs = {"held_out": held_out_version(held_out_tracks(root)), "checkpoint": trained.version}
-    code_version = scores.code_versions_by_key[SCORES] or ""
-    return scored.fingerprint == cache.fingerprint(code_version=code_version, parameters={}, inputs=inputs)
+    return scored.fingerprint == scores_recipe(settings, name).fingerprint
 
 
-def all_scores(root: Path) -> pd.DataFrame:
-    """Scores of the baselines and of every scored candidate, one below the other."""
-    from models.score import SCORES_FILE
-
-    folders = [folder_of(root, ICA_BASELINE), *(folder_of(root, SCORES, name) for name in scored_candidates(root))]
-    return pd.concat([read_table(folder / SCORES_FILE) for folder in folders], ignore_index=True)
-
-
-def _scored_on(root: Path) -> str:
+def _scored_on(fair: FairScores) -> str:
     """The data that scores of this project stand for, in words."""
-    tracks = held_out_tracks(root)
-    counts = ", ".join(f"{count} {name}" for name, count in tracks["dataset"].value_counts().items())
+    counts = ", ".join(f"{count} {name}" for name, count in fair.tracks["dataset"].value_counts().items())
     return f"this corpus' held-out tracks ({counts})"
 
 
 def _show_scores(folder: Path) -> Metadata:
-    from models.evaluate import SCORES as SCHEMA
-    from models.evaluate import summarise
     from models.report.figures import scores_figure
-    from models.score import SCORES_FILE
 
-    table = read_table(folder / SCORES_FILE)
+    table = SCORES_TABLE.read(folder)
     summary = dg.MetadataValue.md(markdown_table(summarise(table)))
-    return {"summary": summary, "scores": picture(scores_figure(table), "scores")} | table_metadata(table, SCHEMA)
+    return {"summary": summary, "scores": picture(scores_figure(table), "scores")} | table_metadata(table, SCORES_TABLE)
 
 
 def _show_leaderboard(folder: Path) -> Metadata:
-    from models.leaderboard import LEADERBOARD as SCHEMA
+    from models.leaderboard import LEADERBOARD as BOARD
 
-    return table_metadata(read_table(folder / LEADERBOARD_FILE), SCHEMA)
+    return table_metadata(BOARD.read(folder), BOARD)
 
-
-def _held_out_schema() -> Any:
-    import pyarrow as pa
-
-    from data.manifest import MANIFEST as SCHEMA
-
-    fields = [SCHEMA.field(name) for name in ("track_id", "dataset", "title", "artist", "licence")]
-    fields += [pa.field("split", pa.string())]
-    fields += [SCHEMA.field(f"{kind}_{part}") for kind in ("mixture", "vocals") for part in ("path", "sha256")]
-    return pa.schema(fields)
-
-
-_HELD_OUT = _held_out_schema()
 
 ASSETS = [ica_baseline, scores, leaderboard]
+CHECKS = [never_trained_on]

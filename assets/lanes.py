@@ -3,7 +3,8 @@
 A lane is made by one factory, so that a dataset is one reader and one line in `data.datasets`. Two of its assets are
 only looked at, never made: `raw`, a track's raw files and labels as one data version, so that one changed file makes
 that track stale and no other; and `prepared`, one data version of all canonical audio, because Dagster does not look
-at a hundred partitions or more one by one.
+at a hundred partitions or more one by one. What is no longer made of the raw files of today is named by the checks
+`every_track_current`.
 """
 
 import warnings
@@ -16,19 +17,30 @@ import dagster as dg
 import pandas as pd
 
 from assets.partitions import TRACKS
-from assets.recording import OWNERS, latest_entry, materialise, observe, table_metadata, track_event, upstream
-from data import cache
+from assets.recording import (
+    OWNERS,
+    latest_entry,
+    materialise,
+    observe,
+    table_metadata,
+    track_event,
+    upstream,
+    with_metadata,
+)
 from data.datasets import DATASETS, Dataset
 from data.engine import Engine
 from data.errors import InputError, TracksFailed
-from data.manifest import prepared_version
+from data.layout import Layout
+from data.manifest import look_at_tracks, prepared_version
 from data.medleydb_metadata import STEMS as LABELS
 from data.normalise import CODE_VERSION as NORMALISE_VERSION
-from data.preparation import METADATA_FILE, NORMALISED, STEMS, TrackResult, prepare_track, raw_version, track_jobs
+from data.preparation import NORMALISED, STEMS, TrackResult, prepare_track, raw_version, track_jobs
+from data.recipe import Recipe, listing
 from data.settings import Settings
-from data.sources import INDEX, INDEX_FILE, build_index
-from data.tables import read_table, write_table
-from data.tracks import normalised_folder, stems_folder
+from data.sources import INDEX, build_index
+
+_CODE_VERSION = "2"  # of archive and metadata
+_MOST = 20  # names of tracks in a line of the log
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,7 @@ def build_lane(dataset: Dataset) -> Lane:
         sources, checks = [_archive(dataset), _metadata(dataset)], [_metadata_check(dataset)]
     else:
         sources, checks = [_archive(dataset)], []
+    checks.append(_current_check(dataset))
     return Lane(dataset, sources, _prepared(dataset), _observed(dataset), checks)
 
 
@@ -90,12 +103,12 @@ def _observed(dataset: Dataset) -> list[dg.AssetsDefinition]:
         name=f"{dataset.name}_look_at_raw", specs=[raw], partitions_def=TRACKS[dataset.name], can_subset=True
     )
     def look_at_raw(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[Any]:
-        _look_at_raw(context, dataset, settings.root)
+        _look_at_raw(context, dataset, settings)
         yield from ()
 
     @dg.multi_observable_source_asset(name=f"{dataset.name}_look_at_prepared", specs=[prepared], can_subset=True)
     def look_at_prepared(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[Any]:
-        _look_at_prepared(context, dataset, settings.root)
+        _look_at_prepared(context, dataset, settings)
         yield from ()
 
     return [look_at_raw, look_at_prepared]
@@ -103,24 +116,26 @@ def _observed(dataset: Dataset) -> list[dg.AssetsDefinition]:
 
 def _location(dataset: Dataset, settings: Settings) -> str:
     """The data version of a source: where it is. What is in it, track by track, is the version of `raw`."""
-    return cache.fingerprint(code_version="1", parameters={"source": dataset.setting(settings)}, inputs={})
+    return Recipe("1", {"source": dataset.setting(settings)}, {}).fingerprint
 
 
-def _look_at_raw(context: dg.AssetExecutionContext, dataset: Dataset, root: Path) -> None:
-    """Record which tracks have new raw files or labels, once both tables are there."""
+def _look_at_raw(context: dg.AssetExecutionContext, dataset: Dataset, settings: Settings) -> dict[str, Any]:
+    """Record which tracks have new raw files or labels, once both tables are there; metadata that names them."""
     try:
-        jobs = track_jobs(root, dataset)
+        jobs = track_jobs(settings, dataset)
     except InputError:
-        return  # the other table comes later in this run, and looks then
+        return {}  # the other table comes later in this run, and looks then
     key = dg.AssetKey([dataset.name, "raw"])
     versions: dict[str | None, str] = {slug: raw_version(job) for slug, job in jobs.items()}
-    changed = observe(context, key, versions, "raw files and metadata")
-    context.log.info(f"{dataset.title}: {len(changed)} of {len(versions)} tracks are new or changed")
+    changed = sorted(str(slug) for slug in observe(context, key, versions, "raw files and metadata"))
+    names = f": {listing(changed, _MOST)}" if changed else ""
+    context.log.info(f"{dataset.title}: {len(changed)} of {len(versions)} tracks are new or changed{names}")
+    return {"changed_tracks": len(changed), "changed": ", ".join(changed) or "none"}
 
 
-def _look_at_prepared(context: dg.AssetExecutionContext, dataset: Dataset, root: Path) -> None:
+def _look_at_prepared(context: dg.AssetExecutionContext, dataset: Dataset, settings: Settings) -> None:
     key = dg.AssetKey([dataset.name, "prepared"])
-    observe(context, key, {None: prepared_version(root, dataset.name)}, "canonical audio of all tracks")
+    observe(context, key, {None: prepared_version(settings, dataset)}, "canonical audio of all tracks")
 
 
 def _archive(dataset: Dataset) -> dg.AssetsDefinition:
@@ -131,12 +146,14 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
         description=f"{dataset.description}. The raw dataset found, downloaded or generated, with the checksum of "
         "every file; registers one partition per track.",
         kinds={"file", "parquet"},
-        code_version="1",
+        code_version=_CODE_VERSION,
     )
     def archive(
         context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], engine: dg.ResourceParam[Engine]
     ) -> dg.MaterializeResult[Any]:
         frame = build_index(dataset, settings, context.log.info, engine)
+        # The words of every track: what a licence or a title says may change while its audio does not.
+        words = frame.assign(files=pd.Series([[]] * len(frame), index=frame.index, dtype=object))
         checksums = {
             f"{row['slug']}/{Path(file['path']).name}": file["sha256"]
             for row in frame.to_dict("records")
@@ -145,7 +162,7 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
         _register(context, dataset, list(frame["slug"]))
 
         def work(folder: Path) -> dict[str, Any]:
-            write_table(folder / INDEX_FILE, frame, INDEX)
+            INDEX.write(folder, frame)
             size = sum(file["size"] for files in frame["files"] for file in files)
             return {"source": dataset.setting(settings), "tracks": len(frame), "gigabytes": round(size / 1e9, 3)}
 
@@ -153,14 +170,19 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
             context,
             settings.root,
             # Files that moved have the same content, but the index must name their new place and time.
-            parameters={"files": [[file["path"], file["mtime_ns"]] for files in frame["files"] for file in files]},
-            inputs=checksums,
+            recipe=Recipe(
+                _CODE_VERSION,
+                {
+                    "files": [[file["path"], file["mtime_ns"]] for files in frame["files"] for file in files],
+                    "words": INDEX.version(words),
+                },
+                checksums,
+            ),
             work=work,
-            show=lambda folder: table_metadata(read_table(folder / INDEX_FILE).drop(columns="files"), INDEX),
+            show=lambda folder: table_metadata(INDEX.read(folder).drop(columns="files"), INDEX),
             version=_location(dataset, settings),
         )
-        _look_at_raw(context, dataset, settings.root)
-        return result
+        return with_metadata(result, _look_at_raw(context, dataset, settings))
 
     return archive
 
@@ -181,7 +203,7 @@ def _metadata(dataset: Dataset) -> dg.AssetsDefinition:
         owners=OWNERS,
         description="The YAML metadata, parsed and validated: one row per track and stem, voices marked.",
         kinds={"yaml", "parquet"},
-        code_version="1",
+        code_version=_CODE_VERSION,
     )
     def metadata(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
         off = dataset.setting(settings) == "off"
@@ -192,7 +214,7 @@ def _metadata(dataset: Dataset) -> dg.AssetsDefinition:
             context.log.error(str(problem))
 
         def work(folder: Path) -> dict[str, Any]:
-            write_table(folder / METADATA_FILE, frame, LABELS)
+            LABELS.write(folder, frame)
             sung = frame[frame["vocal"].astype(bool)].groupby("id").size()
             return {
                 "tracks": int(frame["id"].nunique()),
@@ -204,14 +226,12 @@ def _metadata(dataset: Dataset) -> dg.AssetsDefinition:
         result = materialise(
             context,
             settings.root,
-            parameters={"table": frame.to_json(orient="records"), "problems": [str(p) for p in problems]},
-            inputs={},
+            recipe=Recipe(_CODE_VERSION, {"table": LABELS.version(frame), "problems": [str(p) for p in problems]}, {}),
             work=work,
-            show=lambda folder: table_metadata(read_table(folder / METADATA_FILE), LABELS),
+            show=lambda folder: table_metadata(LABELS.read(folder), LABELS),
             version=_location(dataset, settings),
         )
-        _look_at_raw(context, dataset, settings.root)
-        return result
+        return with_metadata(result, _look_at_raw(context, dataset, settings))
 
     return metadata
 
@@ -230,6 +250,36 @@ def _metadata_check(dataset: Dataset) -> dg.AssetChecksDefinition:
     return every_file_readable
 
 
+def _current_check(dataset: Dataset) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(
+        name=f"{dataset.name}_every_track_current",
+        specs=[
+            dg.AssetCheckSpec(
+                "every_track_current",
+                asset=[dataset.name, step],
+                description=f"Every track's {what} stand and are made of its raw files, labels and code of today. "
+                "Those that are not are left out of the training set until they are prepared again.",
+            )
+            for step, what in ((STEMS, "stems"), (NORMALISED, "canonical files"))
+        ],
+    )
+    def every_track_current(settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
+        outdated = look_at_tracks(settings, [dataset]).outdated
+        for step in (STEMS, NORMALISED):
+            # Canonical audio cannot be current where the stems that it is made of are not.
+            found = {track: state for track, state in outdated.items() if step == NORMALISED or state.step == step}
+            problems = "\n".join(f"{track}: {state}" for track, state in sorted(found.items()))
+            yield dg.AssetCheckResult(
+                check_name="every_track_current",
+                asset_key=[dataset.name, step],
+                passed=not found,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"tracks": len(found), "problems": problems or "none"},
+            )
+
+    return every_track_current
+
+
 def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
     """Stems and normalised audio, two assets of one step.
 
@@ -241,7 +291,6 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
     )
     sources = [archive, metadata] if dataset.has_metadata else [archive]
     keys = {STEMS: stems, NORMALISED: normalised}
-    folders = {STEMS: stems_folder, NORMALISED: normalised_folder}
     code_versions = {STEMS: dataset.code_version, NORMALISED: NORMALISE_VERSION}
 
     @dg.multi_asset(
@@ -275,10 +324,11 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
     def prepared(
         context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], engine: dg.ResourceParam[Engine]
     ) -> Iterator[Any]:
-        root = settings.root
+        root, layout = settings.root, Layout(settings.root)
+        folders = {STEMS: layout.stems, NORMALISED: layout.normalised}
         source_versions = {key: upstream(root, key).version for key in sources}
         steps = tuple(name for name, key in keys.items() if key in context.selected_asset_keys)
-        jobs = track_jobs(root, dataset, steps)
+        jobs = track_jobs(settings, dataset, steps)
         before = latest_entry(context.instance)
         wanted = list(context.partition_keys)
         failed = [_not_indexed(dataset, slug) for slug in wanted if slug not in jobs]
@@ -294,7 +344,7 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
                 yield track_event(
                     keys[name],
                     result.slug,
-                    folders[name](root, dataset.name, result.slug),
+                    folders[name](dataset.name, result.slug),
                     step.outcome,
                     step.seconds,
                     code_versions[name],
@@ -302,7 +352,7 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
                     pointer,
                 )
             tally.add(result)
-        _look_at_prepared(context, dataset, root)
+        _look_at_prepared(context, dataset, settings)
         tally.conclude()
         # The tracks' own events are all there is to record: the outputs as wholes are left out.
 

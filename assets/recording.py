@@ -13,7 +13,6 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
-import pyarrow as pa
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     DATA_VERSION_IS_USER_PROVIDED_TAG,
@@ -23,6 +22,8 @@ from dagster._core.definitions.data_version import (
 )
 
 from data import cache
+from data.recipe import Recipe
+from data.tables import Table
 
 Metadata = dict[str, Any]
 PREVIEW_ROWS = 30
@@ -44,29 +45,41 @@ def materialise(
     context: dg.AssetExecutionContext,
     root: Path,
     *,
-    parameters: Mapping[str, Any],
-    inputs: Mapping[str, str],
+    recipe: Recipe,
     work: Callable[[Path], dict[str, Any]],
     show: Callable[[Path], Metadata] = lambda _: {},
-    version: str | None = None,
+    version: str | Callable[[Path], str] | None = None,
 ) -> dg.MaterializeResult[Any]:
-    """Do an asset's work unless its output stands already, and tell Dagster about either.
+    """Do an asset's work unless its output stands already by this recipe, and tell Dagster about either.
 
-    `parameters` and `inputs` (data versions by name) make the fingerprint, with the asset's code version; `work` fills
-    the folder and returns measurements; `show` makes richer metadata (tables, pictures) of the finished folder;
-    `version` is a data version other than the fingerprint, as `cache.make` takes it.
+    `work` fills the folder and returns measurements; `show` makes richer metadata (tables, pictures) of the finished
+    folder; `version` is a data version other than the recipe's fingerprint, as `cache.make` takes it.
     """
     # A run over a partition has a key also for those of its assets that have no partitions.
     partition = context.partition_key if context.assets_def.partitions_def else None
     folder = folder_of(root, context.asset_key, partition)
-    code_version = context.assets_def.code_versions_by_key[context.asset_key] or ""
+    before = cache.recall(folder)
+    why = why_made(before, recipe)
     started = time.monotonic()
-    wanted = cache.fingerprint(code_version=code_version, parameters=parameters, inputs=inputs)
-    outcome = cache.make(folder, wanted, work, version=version)
+    outcome = cache.make(folder, recipe, work, version=version)
     seconds = time.monotonic() - started
-    context.log.info("unchanged" if outcome.cached else f"done in {seconds:.1f} s")
-    metadata = outcome_metadata(folder, outcome, seconds) | show(folder)
+    context.log.info("unchanged" if outcome.cached else f"done in {seconds:.1f} s ({why})")
+    metadata = outcome_metadata(folder, outcome, seconds) | ({} if outcome.cached else {"why": why}) | show(folder)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(outcome.record.version))
+
+
+def with_metadata(result: dg.MaterializeResult[Any], more: Metadata) -> dg.MaterializeResult[Any]:
+    """The same result with more to show."""
+    return dg.MaterializeResult(metadata={**(result.metadata or {}), **more}, data_version=result.data_version)
+
+
+def why_made(before: cache.Record | None, recipe: Recipe) -> str:
+    """Why an output is made by this recipe, in words, given the record of the one that it replaces."""
+    if before is None:
+        return "it was not there, or not whole"
+    if before.recipe is None:
+        return "settings, inputs or code changed"
+    return "; ".join(recipe.differs(before.recipe)) or "nothing changed"
 
 
 def with_parameters(
@@ -80,7 +93,7 @@ def with_parameters(
     def versioned(spec: dg.AssetSpec) -> dg.AssetSpec:
         if spec.key not in parameters:
             return spec
-        settings = cache.fingerprint(code_version="", parameters=parameters[spec.key], inputs={})[:8]
+        settings = Recipe("", parameters[spec.key], {}).fingerprint[:8]
         return spec.replace_attributes(code_version=f"{spec.code_version} with settings {settings}")
 
     return asset.map_asset_specs(versioned)
@@ -162,11 +175,10 @@ def outcome_metadata(folder: Path, outcome: cache.Outcome, seconds: float) -> Me
     }
 
 
-def table_metadata(frame: pd.DataFrame, schema: pa.Schema) -> Metadata:
+def table_metadata(frame: pd.DataFrame, table: Table) -> Metadata:
     """Row count, declared columns with their documentation, and a preview of a table."""
     columns = [
-        dg.TableColumn(field.name, str(field.type), description=(field.metadata or {}).get(b"doc", b"").decode())
-        for field in schema
+        dg.TableColumn(field.name, str(field.type), description=table.docs()[field.name]) for field in table.schema
     ]
     return {
         "dagster/row_count": len(frame),

@@ -6,25 +6,27 @@ from typing import Any
 
 import dagster as dg
 
-from assets.evaluation import (
-    GROUP,
-    ICA_BASELINE,
-    LEADERBOARD,
-    SCORES,
-    all_scores,
-)
+from assets.evaluation import GROUP, ICA_BASELINE, LEADERBOARD, SCORES, FairScores, fair_scores
 from assets.lanes import LANES
-from assets.promotion import CHAMPION_VALIDATION, LISTENING_TEST, best_candidates, reserved_tracks, verdict
-from assets.recording import OWNERS, Metadata, folder_of, materialise, picture, upstream
-from assets.separators import CHECKPOINT, CURVES_FILE
-from assets.training_set import DUPLICATES, LOOPBACK, MANIFEST, SPLITS
-from data.manifest import MANIFEST_FILE
+from assets.promotion import (
+    CHAMPION_VALIDATION,
+    LISTENING_TEST,
+    Verdict,
+    ranked_candidates,
+    reserved_tracks,
+    verdict,
+)
+from assets.recording import OWNERS, Metadata, materialise, picture, upstream
+from assets.separators import CHECKPOINT
+from assets.training_set import DUPLICATES, LOOPBACK, MANIFEST, SPLITS, read_manifest
+from data.layout import REPORT_FILE, Layout
+from data.recipe import Recipe
 from data.settings import Settings
-from data.tables import read_table
+from models.curves import CURVES
 
 REPORT = dg.AssetKey([GROUP, "report"])
-REPORT_FILE = "report.html"
 PICTURES = "pictures"
+_CODE_VERSION = "3"
 
 
 @dg.asset(
@@ -36,20 +38,20 @@ PICTURES = "pictures"
     description="The page a person opens: waveforms, spectrograms and players of every reserved track, scores beside "
     "baseline, floor and ceiling, loss curves, settings, and the data it all came from.",
     kinds={"html"},
-    code_version="2",
+    code_version=_CODE_VERSION,
 )
 def report(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
-    root = settings.root
+    root, fair, found = settings.root, fair_scores(settings), verdict(settings)
     inputs = {key.path[-1]: upstream(root, key).version for key in (LEADERBOARD, ICA_BASELINE, MANIFEST)}
-    if found := verdict(root):
+    if found:
         inputs |= {"champion": found.champion.fingerprint, "promotion": found.champion.reason}
 
     def work(folder: Path) -> dict[str, Any]:
         from models.report import build_report
 
-        contents = report_contents(root)
+        contents = report_contents(settings, fair, found)
         build_report(contents, folder / REPORT_FILE)
-        _write_pictures(root, folder / PICTURES)
+        _write_pictures(root, fair, _shown_candidate(settings, fair, found), folder / PICTURES)
         return {"tracks": len(contents.tracks), "candidates": len(contents.candidates)}
 
     def show(folder: Path) -> Metadata:
@@ -59,28 +61,33 @@ def report(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
             for name, png in pictures.items()
         }
 
-    return materialise(context, root, parameters={}, inputs=inputs, work=work, show=show)
+    return materialise(context, root, recipe=Recipe(_CODE_VERSION, {}, inputs), work=work, show=show)
 
 
-def promoted_candidate(root: Path, scored: Sequence[str]) -> str | None:
+def promoted_candidate(root: Path, fair: FairScores, found: Verdict | None) -> str | None:
     """Which of the scored candidates is, or is about to be, the champion; None where that is an earlier training."""
-    found = verdict(root)
-    if found is None or found.champion.name not in scored:
+    if found is None or found.champion.name not in fair.candidates:
         return None
     trained = upstream(root, CHECKPOINT, found.champion.name)
     return found.champion.name if trained.fingerprint == found.champion.fingerprint else None
 
 
-def report_contents(root: Path) -> Any:
+def _shown_candidate(settings: Settings, fair: FairScores, found: Verdict | None) -> str | None:
+    """The champion, or the best candidate where the champion is an earlier training."""
+    best = ranked_candidates(settings, fair)
+    return promoted_candidate(settings.root, fair, found) or (best[0] if best else None)
+
+
+def report_contents(settings: Settings, fair: FairScores, found: Verdict | None) -> Any:
     """Everything on the page, as `models.report` wants it."""
     from models.report import CandidateSection, EvaluationReport, TrackRow
     from models.score import audio_file
 
-    names = best_candidates(root)
-    folders = {name: folder_of(root, SCORES, name) for name in names}
+    root, layout = settings.root, Layout(settings.root)
+    names = ranked_candidates(settings, fair)
     rows = []
-    for track in reserved_tracks(root).itertuples():
-        ica = audio_file(folder_of(root, ICA_BASELINE), track.track_id)
+    for track in reserved_tracks(fair).itertuples():
+        ica = audio_file(layout.ica_baseline, track.track_id)
         rows.append(
             TrackRow(
                 track_id=track.track_id,
@@ -90,24 +97,22 @@ def report_contents(root: Path) -> Any:
                 split=track.split,
                 mixture=root / track.mixture_path,
                 truth=root / track.vocals_path,
-                predicted={name: audio_file(folder, track.track_id) for name, folder in folders.items()},
+                predicted={name: audio_file(layout.scores(name), track.track_id) for name in names},
                 ica=ica if ica.is_file() else None,
             )
         )
     sections = []
     for name in names:
-        folder = folder_of(root, CHECKPOINT, name)
-        about = upstream(root, CHECKPOINT, name)
-        settings = about.measured["settings"]
-        sections.append(CandidateSection(name, settings, read_table(folder / CURVES_FILE), _plain(about.measured)))
-    found = verdict(root)
+        about = upstream(root, CHECKPOINT, name).measured
+        curves = CURVES.read(layout.checkpoint(name))
+        sections.append(CandidateSection(name, about["settings"], curves, _plain(about)))
     return EvaluationReport(
         title="Vocal separation",
         candidates=sections,
-        scores=all_scores(root),
+        scores=fair.table,
         tracks=rows,
-        provenance=_provenance(root),
-        champion=promoted_candidate(root, names),
+        provenance=_provenance(root, names),
+        champion=promoted_candidate(root, fair, found),
         promotion=found.champion.reason if found else "",
     )
 
@@ -116,9 +121,9 @@ def _plain(measured: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in measured.items() if not isinstance(value, dict)}
 
 
-def _provenance(root: Path) -> dict[str, str]:
+def _provenance(root: Path, candidates: Sequence[str]) -> dict[str, str]:
     """What the page's numbers came from: counts, licences, and the data version of every step."""
-    manifest = read_table(folder_of(root, MANIFEST) / MANIFEST_FILE)
+    manifest = read_manifest(root)
     faulty = manifest.dropna(subset="errata")
     splits = upstream(root, SPLITS).measured
     content = {
@@ -137,24 +142,21 @@ def _provenance(root: Path) -> dict[str, str]:
         content[archive.to_user_string()] = upstream(root, archive).fingerprint
     for key in (MANIFEST, DUPLICATES, SPLITS, LOOPBACK):
         content[key.to_user_string()] = upstream(root, key).version
-    for name in best_candidates(root):
+    for name in candidates:
         content[f"{CHECKPOINT.to_user_string()} [{name}]"] = upstream(root, CHECKPOINT, name).fingerprint
     return content
 
 
-def _write_pictures(root: Path, folder: Path) -> None:
-    """What the UI shows of the report: all scores, and the champion's row of pictures for each reserved track
-    (the best candidate's where the champion is an earlier training)."""
+def _write_pictures(root: Path, fair: FairScores, shown: str | None, folder: Path) -> None:
+    """What the UI shows of the report: all scores, and `shown`'s row of pictures for each reserved track."""
     from data import audio
     from models.report.figures import scores_figure, waveforms_and_spectrograms
     from models.score import audio_file
 
     folder.mkdir()
-    (folder / "scores.png").write_bytes(scores_figure(all_scores(root)))
-    best = best_candidates(root)
-    shown = promoted_candidate(root, best) or best[0]
-    for track in reserved_tracks(root).itertuples():
-        predicted = audio_file(folder_of(root, SCORES, shown), track.track_id)
+    (folder / "scores.png").write_bytes(scores_figure(fair.table))
+    for track in reserved_tracks(fair).itertuples() if shown else ():
+        predicted = audio_file(Layout(root).scores(str(shown)), track.track_id)
         paths = (root / track.mixture_path, predicted, root / track.vocals_path)
         mixture, estimate, truth = (audio.read(path)[0] for path in paths)
         png = waveforms_and_spectrograms(mixture, estimate, truth, audio.SAMPLE_RATE)

@@ -7,31 +7,29 @@ stay in `separators/earlier/<candidate>/<fingerprint>`.
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from assets.partitions import CANDIDATES
-from assets.recording import OWNERS, Metadata, folder_of, markdown_table, materialise, picture, upstream
-from assets.training_set import LOOPBACK, MANIFEST
+from assets.recording import OWNERS, Metadata, markdown_table, materialise, picture, upstream
+from assets.training_set import LOOPBACK, placements, read_manifest
 from data import cache
-from data.files import PARTIAL, publish_folder
-from data.loopback import PAIRS_FILE
-from data.manifest import MANIFEST_FILE
+from data.errors import InputError
+from data.files import PARTIAL, publish, publish_folder, sha256_of
+from data.heard import HEARD, heard_by, heard_tracks, with_later_artists
+from data.layout import CHECKPOINT_FILE, CURVES_PICTURE_FILE, STATE_FILE, Layout
+from data.loopback import PAIRS
+from data.recipe import Recipe
 from data.settings import Settings
-from data.tables import read_table
-from models.candidate import Candidate, candidate_path, load_candidate
+from models.candidate import Candidate, candidate_names, candidate_path, load_candidate
+from models.curves import CURVES
 from models.launch import launch_command
 
 GROUP = "separators"
 CHECKPOINT = dg.AssetKey([GROUP, "checkpoint"])
-CHECKPOINT_FILE = "checkpoint.pt"
-CURVES_FILE = "curves.parquet"
-CURVES_PICTURE = "curves.png"
-STATE_FILE = "state.pt"
-UNFINISHED, EARLIER = "unfinished", "earlier"  # folders beside `checkpoint`
+CODE_VERSION = "3"
 SHORT = 16  # characters of a fingerprint that name a folder
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -45,7 +43,7 @@ PROJECT = Path(__file__).resolve().parent.parent
     description="A trained separator with its curves; one partition per candidate, which is one YAML file in "
     "models/candidates.",
     kinds={"pytorch"},
-    code_version="3",
+    code_version=CODE_VERSION,
     pool="gpu",
 )
 def checkpoint(
@@ -54,27 +52,26 @@ def checkpoint(
     process: dg.PipesSubprocessClient,
 ) -> dg.MaterializeResult[Any]:
     root, name = settings.root, context.partition_key
-    file = candidate_path(name, settings.candidates)
-    candidate = load_candidate(file)
-    parameters = training_parameters(candidate)
-    inputs = {"loopback": upstream(root, LOOPBACK).version}
-    fingerprint = training_fingerprint(parameters, inputs["loopback"])
+    layout, recipe = Layout(root), checkpoint_recipe(settings, name)
 
     def work(folder: Path) -> dict[str, Any]:
-        again = cache.recall(_earlier(root, name, fingerprint), fingerprint)
+        earlier = layout.earlier(name) / recipe.fingerprint[:SHORT]
+        again = cache.recall(earlier, recipe.fingerprint)
         if again is not None:
             context.log.info("trained before under the same settings and data: taken from the earlier checkpoints")
-            _link(_earlier(root, name, fingerprint), folder)
+            _link(earlier, folder)
+            if not HEARD.path(folder).is_file():  # from a version that did not keep it
+                HEARD.write(folder, heard_tracks(PAIRS.read(layout.loopback), read_manifest(root)))
             keep_earlier(root, name, settings.earlier_checkpoints)
             return again.measured
-        unfinished = root / GROUP / UNFINISHED / name / fingerprint[:SHORT]
-        manifest = read_table(folder_of(root, MANIFEST) / MANIFEST_FILE)
-        pairs = folder_of(root, LOOPBACK) / PAIRS_FILE
+        unfinished = layout.unfinished(name) / recipe.fingerprint[:SHORT]
+        pairs = _own_pairs(layout, unfinished, recipe)
+        file = candidate_path(name, settings.candidates)
         command = [*launch_command(settings.training_processes), "models.train", str(file), "--pairs", str(pairs)]
         command += ["--audio-root", str(root), "--output", str(unfinished), "--device", settings.device]
         extras = {
-            "fingerprints": inputs,
-            "licences": sorted(manifest["licence"].unique()),
+            "fingerprints": dict(recipe.inputs),
+            "licences": sorted(read_manifest(root)["licence"].unique()),
             "launcher": os.getpid(),
         }
         process.run(context=context.op_execution_context, command=command, cwd=str(PROJECT), extras=extras)
@@ -82,12 +79,21 @@ def checkpoint(
         (folder / STATE_FILE).unlink()
         keep_earlier(root, name, settings.earlier_checkpoints)
         # Kept with the checkpoint: the YAML may change before somebody asks what these weights were trained with.
-        return {"run": _run_name(folder), "settings": parameters, **best_epoch(folder)}
+        return {"run": _run_name(folder), "settings": dict(recipe.parameters), **best_epoch(folder)}
 
-    result = materialise(context, root, parameters=parameters, inputs=inputs, work=work, show=_show)
+    result = materialise(context, root, recipe=recipe, work=work, show=_show)
     # Only now: a run killed before this line finds its finished training again.
-    shutil.rmtree(root / GROUP / UNFINISHED / name, ignore_errors=True)
+    shutil.rmtree(layout.unfinished(name), ignore_errors=True)
     return result
+
+
+def checkpoint_recipe(settings: Settings, name: str) -> Recipe:
+    """What a candidate's checkpoint is made of: its settings as its YAML has them now, and today's training pairs.
+
+    Raises InputError where the candidate cannot be read, or the pairs are missing or damaged.
+    """
+    candidate = load_candidate(candidate_path(name, settings.candidates))
+    return training_recipe(training_parameters(candidate), upstream(settings.root, LOOPBACK).version)
 
 
 def training_parameters(candidate: Candidate) -> dict[str, Any]:
@@ -95,20 +101,50 @@ def training_parameters(candidate: Candidate) -> dict[str, Any]:
     return candidate.model_dump(mode="json", exclude={"description"})
 
 
-def training_fingerprint(parameters: Mapping[str, Any], pairs: str) -> str:
-    """The fingerprint of a training with these parameters on training pairs of the data version `pairs`."""
-    code_version = checkpoint.code_versions_by_key[CHECKPOINT] or ""
-    return cache.fingerprint(code_version=code_version, parameters=parameters, inputs={"loopback": pairs})
+def candidate_versions(settings: Settings) -> dict[str, str]:
+    """The settings of every candidate as its YAML has them now, a checksum each; words for one that cannot be read.
+
+    They stand in the asset's code version, by which Dagster calls checkpoints stale: it has one for all partitions, so
+    that all look stale when one candidate changed. Those that did not are found unchanged and trained no more.
+    """
+    versions = {}
+    for name in candidate_names(settings.candidates):
+        try:
+            parameters = training_parameters(load_candidate(candidate_path(name, settings.candidates)))
+            versions[name] = Recipe("", parameters, {}).fingerprint
+        except InputError:
+            versions[name] = "cannot be read"
+    return versions
+
+
+def training_recipe(parameters: dict[str, Any], pairs: str) -> Recipe:
+    """What a training with these settings on training pairs of the data version `pairs` is made of."""
+    return Recipe(CODE_VERSION, parameters, {"loopback": pairs})
 
 
 def trained_on(record: cache.Record, pairs: str) -> bool:
     """Whether the checkpoint of a record was trained on the pairs of that data version, with whatever settings."""
-    return record.fingerprint == training_fingerprint(record.measured["settings"], pairs)
+    return record.fingerprint == training_recipe(record.measured["settings"], pairs).fingerprint
+
+
+def heard_by_checkpoint(root: Path, folder: Path) -> Any:
+    """What the checkpoint in `folder` has heard (table HEARD); None where nobody knows any more.
+
+    Checkpoints from before this was kept were trained on today's pairs, or on what is gone.
+    """
+    heard = heard_by(folder)
+    if heard is None:
+        record, pairs = cache.recall(folder), cache.recall(Layout(root).loopback)
+        of_today = record and pairs and "settings" in record.measured and trained_on(record, pairs.version)
+        if not of_today:
+            return None
+        heard = heard_tracks(PAIRS.read(Layout(root).loopback), read_manifest(root))
+    return with_later_artists(heard, placements(root))
 
 
 def best_epoch(folder: Path) -> dict[str, Any]:
     """Measurements of the epoch whose weights the checkpoint in `folder` holds, as plain values."""
-    curves = read_table(folder / CURVES_FILE)
+    curves = CURVES.read(folder)
     best = curves.loc[curves["kept"].idxmax()]
     return {
         "epochs": len(curves),
@@ -123,17 +159,35 @@ def best_epoch(folder: Path) -> dict[str, Any]:
 
 def keep_earlier(root: Path, name: str, count: int) -> None:
     """Keep a candidate's present checkpoint under its fingerprint, and of all that are kept the `count` newest."""
-    present = cache.recall(folder_of(root, CHECKPOINT, name))
+    layout = Layout(root)
+    present = cache.recall(layout.checkpoint(name))
     if present is not None and count:
-        with publish_folder(_earlier(root, name, present.fingerprint)) as partial:
-            _link(folder_of(root, CHECKPOINT, name), partial)
-    kept = sorted((root / GROUP / EARLIER / name).glob("[!.]*"), key=lambda folder: folder.stat().st_mtime_ns)
+        with publish_folder(layout.earlier(name) / present.fingerprint[:SHORT]) as partial:
+            _link(layout.checkpoint(name), partial)
+    kept = sorted(layout.earlier(name).glob("[!.]*"), key=lambda folder: folder.stat().st_mtime_ns)
     for folder in kept[: len(kept) - count]:
         shutil.rmtree(folder)
 
 
-def _earlier(root: Path, name: str, fingerprint: str) -> Path:
-    return root / GROUP / EARLIER / name / fingerprint[:SHORT]
+def _own_pairs(layout: Layout, folder: Path, recipe: Recipe) -> Path:
+    """The training pairs as a file of the training's own, for the training set may be made anew while it goes on.
+
+    Beside it what the separator hears, and must never be scored on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = upstream(layout.root, LOOPBACK)
+    with publish(PAIRS.path(folder)) as partial:
+        shutil.copyfile(PAIRS.path(layout.loopback), partial)
+        if record.version != recipe.inputs["loopback"] or sha256_of(partial) != record.files[PAIRS.file].sha256:
+            raise InputError(
+                "training pairs",
+                file=layout.loopback,
+                expected="the pairs that stood when this training was asked for",
+                found="others: training_set/loopback was made anew at this moment",
+                remedy="start the training again",
+            )
+    HEARD.write(folder, heard_tracks(PAIRS.read(folder), read_manifest(layout.root)))
+    return PAIRS.path(folder)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -148,9 +202,9 @@ def _run_name(folder: Path) -> str:
 
 
 def _show(folder: Path) -> Metadata:
-    curves = read_table(folder / CURVES_FILE)
+    curves = CURVES.read(folder)
     return {
-        "curves": picture((folder / CURVES_PICTURE).read_bytes(), "loss curves"),
+        "curves": picture((folder / CURVES_PICTURE_FILE).read_bytes(), "loss curves"),
         "epochs_table": dg.MetadataValue.md(markdown_table(curves)),
         "checkpoint": dg.MetadataValue.path(str(folder / CHECKPOINT_FILE)),
     }

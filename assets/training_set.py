@@ -3,26 +3,33 @@
 Data versions of these tables are made of what they hold: a new quality flag does not train a separator again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from assets.lanes import LANES
-from assets.recording import OWNERS, Metadata, folder_of, markdown_table, materialise, table_metadata, upstream
-from data import cache
+from assets.recording import OWNERS, Metadata, markdown_table, materialise, table_metadata, upstream, with_metadata
 from data import duplicates as copies
 from data import loopback as loopback_pairs
 from data import manifest as manifests
 from data import splits as split_tables
+from data.artists import artist_files, load_artists, read_artists
 from data.datasets import DATASETS
 from data.errata import load_errata
 from data.errors import InputError
-from data.quality import QUALITY, QUALITY_FILE, RULES
+from data.files import sha256_of
+from data.heard import Key
+from data.layout import Layout
+from data.loopback import PAIRS
+from data.manifest import Corpus, look_at_tracks
+from data.placements import Placements, read_placements, write_placements
+from data.quality import QUALITY, RULES
+from data.recipe import Recipe, listing
 from data.settings import Quality, Settings
 from data.sources import read_index
-from data.tables import read_table, write_table
+from data.tables import read_table
 
 GROUP = "training_set"
 MANIFEST = dg.AssetKey([GROUP, "manifest"])
@@ -31,6 +38,7 @@ SPLITS = dg.AssetKey([GROUP, "splits"])
 LOOPBACK = dg.AssetKey([GROUP, "loopback"])
 MADE_OF = {DUPLICATES: (MANIFEST,), SPLITS: (MANIFEST, DUPLICATES), LOOPBACK: (MANIFEST, SPLITS)}
 _DATASETS = [lane.dataset.name for lane in LANES]
+_MOST = 20  # names of tracks in a line of the log
 
 
 @dg.asset(
@@ -48,39 +56,44 @@ _DATASETS = [lane.dataset.name for lane in LANES]
     code_version=manifests.CODE_VERSION,
 )
 def manifest(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
-    records = prepared_tracks(settings.root)
-    if not records:
+    corpus = all_tracks(settings)
+    left_out = [f"{track}: {state}" for track, state in sorted(corpus.outdated.items())]
+    if left_out:
+        names = listing(sorted(corpus.outdated), _MOST)
+        context.log.warning(f"{len(left_out)} tracks are left out until they are prepared (again): {names}")
+    if not corpus.prepared:
         raise InputError(
             "training_set/manifest",
             expected="at least one normalised track",
-            found="none in any dataset",
+            found="none in any dataset" + "".join(f"\n            {line}" for line in left_out[:_MOST]),
             remedy="materialise the normalised assets first; check ISOLATION_MUSDB18 and ISOLATION_MEDLEYDB",
         )
 
     def work(folder: Path) -> dict[str, Any]:
         errata = load_errata(settings.errata)
-        frame, findings = manifests.build_manifest(settings.root, records, errata, settings.quality)
-        write_table(folder / manifests.MANIFEST_FILE, frame, manifests.MANIFEST)
-        write_table(folder / QUALITY_FILE, findings, QUALITY)
+        frame, findings = manifests.build_manifest(settings.root, corpus.prepared, errata, settings.quality)
+        manifests.MANIFEST.write(folder, frame)
+        QUALITY.write(folder, findings)
         return {
             "tracks": len(frame),
             "hours": round(float(frame["duration_s"].sum()) / 3600, 3),
             "flagged_tracks": int(findings["track_id"].nunique()),
         }
 
-    return materialise(
+    result = materialise(
         context,
         settings.root,
-        parameters=manifest_parameters(settings),
-        inputs=manifest_inputs(settings.root, records),
+        recipe=manifest_recipe(settings, corpus),
         work=work,
         show=_show_manifest,
-        version=cache.BY_CONTENT,
+        version=manifests.MANIFEST.version_in,
     )
+    told = dg.MetadataValue.md("\n\n".join(left_out) or "none")
+    return with_metadata(result, {"left_out_tracks": len(left_out), "left_out": told})
 
 
 def _show_manifest(folder: Path) -> Metadata:
-    frame, findings = read_table(folder / manifests.MANIFEST_FILE), read_table(folder / QUALITY_FILE, QUALITY)
+    frame, findings = manifests.MANIFEST.read(folder), QUALITY.read(folder)
     known = frame.loc[frame["errata"].notna(), ["track_id", "errata", "errata_action"]]
     return table_metadata(frame, manifests.MANIFEST) | {
         "quality": dg.MetadataValue.md(markdown_table(findings) if len(findings) else "no track is flagged"),
@@ -105,18 +118,17 @@ def duplicates(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
         table = read_manifest(root)
         fingerprints = copies.load_fingerprints(root, table)
         frame = copies.find_duplicates(table, fingerprints, precedence=list(DATASETS))
-        write_table(folder / copies.DUPLICATES_FILE, frame, copies.DUPLICATES)
+        copies.DUPLICATES.write(folder, frame)
         compared = sum(len(fingerprint) > 0 for fingerprint in fingerprints.values())
         return {"compared_by_fingerprint": compared} | {how: int((frame["how"] == how).sum()) for how in copies.HOW}
 
     return materialise(
         context,
         root,
-        parameters={},
-        inputs=table_inputs(root, DUPLICATES),
+        recipe=duplicates_recipe(settings),
         work=work,
-        show=lambda folder: table_metadata(read_table(folder / copies.DUPLICATES_FILE), copies.DUPLICATES),
-        version=cache.BY_CONTENT,
+        show=lambda folder: table_metadata(copies.DUPLICATES.read(folder), copies.DUPLICATES),
+        version=copies.DUPLICATES.version_in,
     )
 
 
@@ -131,26 +143,55 @@ def duplicates(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
     code_version=split_tables.CODE_VERSION,
 )
 def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
-    parameters = split_parameters(settings)
+    layout, before = Layout(settings.root), placements(settings.root)
 
     def work(folder: Path) -> dict[str, Any]:
-        frame = split_tables.split_tracks(read_manifest(settings.root), read_duplicates(settings.root), **parameters)
-        write_table(folder / split_tables.SPLITS_FILE, frame, split_tables.SPLITS)
-        return {name: int((frame["split"] == name).sum()) for name in split_tables.NAMES}
+        table = read_manifest(settings.root)
+        given = read_placements(settings.splits, what="setting ISOLATION_SPLITS") if settings.splits else None
+        parameters = draw_parameters(settings)
+        frame = split_tables.split_tracks(
+            table,
+            read_duplicates(settings.root),
+            **parameters,
+            placed=before,
+            given=given,
+            artists=load_artists(settings.artists),
+        )
+        after = before.after(frame, dict(zip(table["track_id"], table["mixture_sha256"], strict=True)))
+        for moved in after.moved(before):
+            context.log.warning(f"{moved}: scores of separators that were trained before leave it out")
+        # Before the table itself: a run that is killed in between finds its own draw again.
+        write_placements(layout.placements, after)
+        split_tables.SPLITS.write(folder, frame)
+        counts = {name: int((frame["split"] == name).sum()) for name in split_tables.NAMES}
+        return counts | {"changed_sides": len(after.moved(before))}
 
     return materialise(
         context,
         settings.root,
-        parameters=parameters,
-        inputs=table_inputs(settings.root, SPLITS),
+        recipe=splits_recipe(settings),
         work=work,
         show=_show_splits,
-        version=cache.BY_CONTENT,
+        version=split_tables.SPLITS.version_in,
     )
 
 
+def placements(root: Path) -> Placements:
+    """Where every track was placed so far; from the table of the splits where an earlier version left only that."""
+    layout = Layout(root)
+    if layout.placements.is_file():
+        return read_placements(layout.placements)
+    table = split_tables.SPLITS.path(layout.splits)
+    if not table.is_file():
+        return Placements()
+    # Not by its declared columns: it may be an earlier version's.
+    manifest = read_table(manifests.MANIFEST.path(layout.manifest))
+    audio = dict(zip(manifest["track_id"], manifest["mixture_sha256"], strict=True))
+    return Placements().after(read_table(table), audio)
+
+
 def _show_splits(folder: Path) -> Metadata:
-    frame = read_table(folder / split_tables.SPLITS_FILE)
+    frame = split_tables.SPLITS.read(folder)
     excluded = frame.loc[frame["split"] == split_tables.EXCLUDED, ["track_id", "reason"]]
     table = dg.MetadataValue.md(markdown_table(excluded) if len(excluded) else "no track")
     return table_metadata(frame, split_tables.SPLITS) | {"excluded_tracks": table}
@@ -167,21 +208,19 @@ def _show_splits(folder: Path) -> Metadata:
     code_version=loopback_pairs.CODE_VERSION,
 )
 def loopback(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
-    parameters = loopback_parameters(settings)
-
     def work(folder: Path) -> dict[str, Any]:
+        parameters = loopback_parameters(settings)
         frame = loopback_pairs.build_pairs(read_manifest(settings.root), read_splits(settings.root), **parameters)
-        write_table(folder / loopback_pairs.PAIRS_FILE, frame, loopback_pairs.PAIRS)
+        PAIRS.write(folder, frame)
         return {kind: int(count) for kind, count in frame["kind"].value_counts().items()}
 
     return materialise(
         context,
         settings.root,
-        parameters=parameters,
-        inputs=table_inputs(settings.root, LOOPBACK),
+        recipe=loopback_recipe(settings),
         work=work,
-        show=lambda folder: table_metadata(read_table(folder / loopback_pairs.PAIRS_FILE), loopback_pairs.PAIRS),
-        version=cache.BY_CONTENT,
+        show=lambda folder: table_metadata(PAIRS.read(folder), PAIRS),
+        version=PAIRS.version_in,
     )
 
 
@@ -241,7 +280,7 @@ def faults_not_trained_on(settings: dg.ResourceParam[Settings]) -> dg.AssetCheck
     ],
 )
 def quality(settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
-    findings = read_table(folder_of(settings.root, MANIFEST) / QUALITY_FILE, QUALITY)
+    findings = QUALITY.read(Layout(settings.root).manifest)
     for rule in RULES:
         broken = findings[findings["rule"] == rule.name]
         yield dg.AssetCheckResult(
@@ -285,43 +324,64 @@ def every_track_prepared(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckR
     description="Loopback pairs come from training tracks only.",
 )
 def loopback_in_training_only(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
-    pairs = read_table(folder_of(settings.root, LOOPBACK) / loopback_pairs.PAIRS_FILE, loopback_pairs.PAIRS)
+    pairs = PAIRS.read(Layout(settings.root).loopback)
     wrong = loopback_pairs.misplaced_loopback(pairs, read_splits(settings.root))
     return _verdict([f"{track} has a loopback but is not in training" for track in wrong])
 
 
 def read_manifest(root: Path) -> Any:
     """The manifest as a DataFrame."""
-    return read_table(folder_of(root, MANIFEST) / manifests.MANIFEST_FILE, manifests.MANIFEST)
+    return manifests.MANIFEST.read(Layout(root).manifest)
 
 
 def read_duplicates(root: Path) -> Any:
     """The duplicates table as a DataFrame."""
-    return read_table(folder_of(root, DUPLICATES) / copies.DUPLICATES_FILE, copies.DUPLICATES)
+    return copies.DUPLICATES.read(Layout(root).duplicates)
 
 
 def read_splits(root: Path) -> Any:
     """The splits table as a DataFrame."""
-    return read_table(folder_of(root, SPLITS) / split_tables.SPLITS_FILE, split_tables.SPLITS)
+    return split_tables.SPLITS.read(Layout(root).splits)
+
+
+def artist_keys(settings: Settings) -> Key:
+    """By which name artists are compared."""
+    return load_artists(settings.artists).key
 
 
 def _verdict(problems: Sequence[str]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=not problems, metadata={"problems": "\n".join(problems) or "none"})
 
 
-def prepared_tracks(root: Path) -> dict[str, cache.Record]:
-    """Records of all tracks of all datasets that a manifest would hold now, by track id."""
-    return manifests.normalised_records(root, _DATASETS)
+def all_tracks(settings: Settings) -> Corpus:
+    """What stands of every track of all datasets."""
+    return look_at_tracks(settings, DATASETS.values())
 
 
-def manifest_inputs(root: Path, tracks: Mapping[str, cache.Record]) -> dict[str, str]:
-    """What a manifest of these tracks is made of: the data version of each, and of what the sources say of them."""
-    versions = {track: record.version for track, record in tracks.items()}
-    return versions | {"sources": manifests.sources_version(root, _DATASETS)}
+def manifest_recipe(settings: Settings, corpus: Corpus | None = None) -> Recipe:
+    """What the manifest is made of: settings, the data version of each prepared track, and what sources say of them."""
+    tracks = (corpus or all_tracks(settings)).prepared
+    versions = {track_id: track.normalised.version for track_id, track in tracks.items()}
+    words = {"sources": manifests.sources_version(settings.root, _DATASETS)}
+    return Recipe(manifests.CODE_VERSION, manifest_parameters(settings) | words, versions)
 
 
-def table_inputs(root: Path, key: dg.AssetKey) -> dict[str, str]:
-    """What a table after the manifest is made of. Raises InputError where one of these is missing or was changed."""
+def duplicates_recipe(settings: Settings) -> Recipe:
+    """What the duplicates are made of. Raises InputError, like the next two, where an input is missing or damaged."""
+    return Recipe(copies.CODE_VERSION, {}, _inputs(settings.root, DUPLICATES))
+
+
+def splits_recipe(settings: Settings) -> Recipe:
+    """What the splits are made of; where tracks were placed before only keeps what they come to as it was."""
+    return Recipe(split_tables.CODE_VERSION, split_parameters(settings), _inputs(settings.root, SPLITS))
+
+
+def loopback_recipe(settings: Settings) -> Recipe:
+    """What the training pairs are made of."""
+    return Recipe(loopback_pairs.CODE_VERSION, loopback_parameters(settings), _inputs(settings.root, LOOPBACK))
+
+
+def _inputs(root: Path, key: dg.AssetKey) -> dict[str, str]:
     return {name.path[-1]: upstream(root, name).version for name in MADE_OF[key]}
 
 
@@ -331,8 +391,8 @@ def manifest_parameters(settings: Settings) -> dict[str, Any]:
     return {"quality": settings.quality.model_dump(), "errata": errata}
 
 
-def split_parameters(settings: Settings) -> dict[str, Any]:
-    """The settings that the splits go by."""
+def draw_parameters(settings: Settings) -> dict[str, Any]:
+    """The settings by which artists are drawn who were never placed."""
     return {
         "seed": settings.seed,
         "reserved_tracks": settings.reserved_tracks,
@@ -340,6 +400,13 @@ def split_parameters(settings: Settings) -> dict[str, Any]:
         "test_share": settings.test_share,
         "bleed": settings.bleed,
     }
+
+
+def split_parameters(settings: Settings) -> dict[str, Any]:
+    """The settings that the splits go by."""
+    given = {"given": sha256_of(settings.splits)} if settings.splits and settings.splits.is_file() else {}
+    artists = [entry.model_dump(mode="json") for path in artist_files(settings.artists) for entry in read_artists(path)]
+    return draw_parameters(settings) | given | {"artists": Recipe("", {"artists": artists}, {}).fingerprint}
 
 
 def loopback_parameters(settings: Settings) -> dict[str, Any]:
@@ -352,6 +419,12 @@ def loopback_parameters(settings: Settings) -> dict[str, Any]:
 
 
 PARAMETERS = {MANIFEST: manifest_parameters, SPLITS: split_parameters, LOOPBACK: loopback_parameters}
+RECIPES = {
+    MANIFEST: manifest_recipe,
+    DUPLICATES: duplicates_recipe,
+    SPLITS: splits_recipe,
+    LOOPBACK: loopback_recipe,
+}
 ASSETS = [manifest, duplicates, splits, loopback]
 CHECKS = [
     quality,

@@ -14,7 +14,7 @@ import soundfile
 import yaml
 
 from data.audio import require_program
-from data.loopback import PAIRS, PAIRS_FILE
+from data.loopback import PAIRS
 from data.tables import write_table
 
 RATE = 44100
@@ -76,7 +76,7 @@ def training_corpus(root: Path, count: int, length_s: float) -> Path:
 
     Ten seconds of music turned about at random places, so that 100 tracks of 240 s (8.5 GB) take as long as writing.
     """
-    pairs = root / PAIRS_FILE
+    pairs = root / PAIRS.file
     if pairs.exists():
         return pairs
     vocals, rest = ((32767 * music(10.0, seed, level=0.4)).astype(np.int16) for seed in (1, 2))

@@ -23,12 +23,11 @@ from assets.recording import folder_of
 from assets.training_set import LOOPBACK
 from data.engine import cores
 from data.files import publish, sha256_of
-from data.loopback import PAIRS, PAIRS_FILE
+from data.loopback import PAIRS
 from data.settings import load_settings
 from data.tables import read_table
 from models.candidate import Candidate, candidate_path, load_candidate
 from models.evaluate import SCORES
-from models.score import SCORES_FILE
 
 PROJECT = Path(__file__).resolve().parent.parent
 VALIDATIONS = 10  # in the time of a training, about
@@ -52,7 +51,7 @@ class Corpus:
 
 def corpus_of(root: Path) -> Corpus:
     """The corpus under a storage root. Raises InputError where it is not prepared as far as pairs and splits."""
-    pairs = folder_of(root, LOOPBACK) / PAIRS_FILE
+    pairs = folder_of(root, LOOPBACK) / PAIRS.file
     read_table(pairs, PAIRS)
     return Corpus(root, pairs, held_out_tracks(root))
 
@@ -124,7 +123,7 @@ def trained_and_scored(
     if _read(folder / "about.json") != about:
         shutil.rmtree(folder, ignore_errors=True)
         _write(folder / "about.json", about)
-    result, scores, training = folder / "result.json", folder / "scores" / SCORES_FILE, folder / "training"
+    result, scores, training = folder / "result.json", folder / "scores" / SCORES.file, folder / "training"
     if not result.is_file():
         config, tracks = folder / f"{candidate.name}.yaml", folder / "held_out.parquet"
         config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")

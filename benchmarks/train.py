@@ -29,7 +29,7 @@ from benchmarks.prepare import this_project
 from benchmarks.reporting import arguments, save, show
 from data.engine import cores
 from data.errors import InputError
-from data.loopback import PAIRS_FILE
+from data.loopback import PAIRS
 from data.preparation import NORMALISED, STEMS
 from models.candidate import load_candidate
 
@@ -196,7 +196,7 @@ def both_layouts(root: Path, count: int, longest_s: float) -> tuple[Path, Path, 
     lengths = [longest_s * share for share in (0.25, 0.5, 0.75, 1.0)]
     stems = stem_mp4_tracks(folder / "stems", count, lengths)
     wavs = wav_tracks(folder / "wav", stems)
-    pairs = folder / "normalised" / PAIRS_FILE
+    pairs = folder / "normalised" / PAIRS.file
     if not pairs.exists():
         this_project(stems, pairs.parent, (STEMS, NORMALISED))
         # The shortest comes last: it is the one for validation.

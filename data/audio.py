@@ -26,6 +26,8 @@ SAMPLE_RATE = 44100  # Hz, of everything after the `normalised` stage
 CHANNELS = 2
 BLOCK = SAMPLE_RATE  # frames that are in memory at a time where audio is streamed: one second
 
+_SET_ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of libsndfile's sndfile.h
+
 _log = logging.getLogger(__name__)
 
 Audio = npt.NDArray[np.float32]
@@ -137,6 +139,7 @@ class Writer:
     def __init__(self, path: Path | str, sample_rate: int, subtype: str, channels: int = CHANNELS) -> None:
         self._path, self._integers = path, subtype.startswith("PCM")
         self._sound = soundfile.SoundFile(path, "w", sample_rate, channels, subtype, format="WAV")
+        leave_out_time(self._sound)
 
     def write(self, block: Audio) -> None:
         """Append `block (channels, frames)`. Raises `ClippingError` where an integer format would clip it."""
@@ -149,6 +152,15 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         self._sound.close()
+
+
+def leave_out_time(sound: soundfile.SoundFile) -> None:
+    """Have a floating-point wav that was just opened for writing not tell the second in which it was written.
+
+    libsndfile writes a PEAK chunk into such files, which holds the time of day: equal samples would not be equal bytes,
+    and everything that goes by a checksum would be made again. soundfile has no public name for this command.
+    """
+    soundfile._snd.sf_command(sound._file, _SET_ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
 
 
 class ClippingError(ValueError):

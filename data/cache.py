@@ -1,13 +1,12 @@
-"""What makes a step skip its work: fingerprints of inputs, and the record that lies beside every output.
+"""What makes a step skip its work: the record that lies beside every output.
 
-One output is one folder. Its `record.json` holds the fingerprint it was made under, a stamp of each file, and what was
-measured on the way. A step whose fingerprint and files agree with the record has nothing to do. Nothing else in the
-project decides whether work is needed.
+One output is one folder. Its `record.json` holds the recipe it was made by, a stamp of each file, and what was
+measured on the way. A step whose recipe and files agree with the record has nothing to do. Nothing else in the project
+decides whether work is needed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,9 +15,9 @@ from typing import Any
 
 from data.errors import InputError
 from data.files import publish, publish_folder, sha256_of
+from data.recipe import Recipe
 
 RECORD = "record.json"
-BY_CONTENT = "by content"  # asks for a data version made of what the files hold
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,15 @@ class Stamp:
 class Record:
     """What a folder holds: the fingerprint it was made under, its files by relative path, and what was measured.
 
-    `version` is the data version, which is what later steps depend on.
+    `version` is the data version, which is what later steps depend on; `recipe` what the fingerprint is of, None in
+    records from before recipes were kept.
     """
 
     fingerprint: str
     files: dict[str, Stamp]
     measured: dict[str, Any]
     version: str
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,6 @@ class Outcome:
 
     record: Record
     cached: bool
-
-
-def fingerprint(*, code_version: str, parameters: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """SHA-256 over a step's code version, its parameters and the data versions of its inputs.
-
-    All must be plain JSON values; the order of keys does not matter.
-    """
-    content = {"code_version": code_version, "parameters": dict(parameters), "inputs": dict(inputs)}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def recall(folder: Path, wanted: str | None = None) -> Record | None:
@@ -107,31 +99,46 @@ def require(folder: Path, name: str) -> Record:
 
 def make(
     folder: Path,
-    wanted: str,
+    recipe: Recipe,
     work: Callable[[Path], dict[str, Any]],
     *,
-    version: str | None = None,
+    version: str | Callable[[Path], str] | None = None,
     linked: Mapping[str, Stamp] | None = None,
 ) -> Outcome:
-    """Return the record of `folder` if it stands under the fingerprint `wanted`; else do the work.
+    """Return the record of `folder` if it was made by `recipe`; else do the work.
 
     `work(partial)` fills an empty folder and returns what it measured (JSON values). The folder appears whole, with
-    its record, or not at all. The data version is the fingerprint; with `version` it is that, or, where that is
-    `BY_CONTENT`, a checksum of the files: a step whose output came out the same then changes nothing after it.
-    `linked` holds stamps of files that `work` may link to, whose checksums need not be computed again.
+    its record, or not at all. The data version is the recipe's fingerprint; with `version` it is that, or what that
+    function says of the finished folder: a step whose output came out the same as before then keeps its data version,
+    and changes nothing after it. `linked` holds stamps of files that `work` may link to, whose checksums need not be
+    computed again.
     """
-    record = recall(folder, wanted)
+    record = recall(folder, recipe.fingerprint)
     if record is not None:
+        if record.recipe is None:
+            record = replace(record, recipe=recipe)
+            _save(folder, record)
         return Outcome(record, cached=True)
     with publish_folder(folder) as partial:
         measured = work(partial)
         stamps = stamp_files(partial, linked or {})
-        if version == BY_CONTENT:
-            contents = {name: stamp.sha256 for name, stamp in stamps.items()}
-            version = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
-        record = Record(wanted, stamps, measured, version or wanted)
+        said = version(partial) if callable(version) else version
+        if callable(version) and said == _version_before(folder, version):
+            said = require(folder, folder.name).version
+        record = Record(recipe.fingerprint, stamps, measured, said or recipe.fingerprint, recipe)
         _save(partial, record)
     return Outcome(record, cached=False)
+
+
+def _version_before(folder: Path, version: Callable[[Path], str]) -> str | None:
+    """What `version` says of the output that is about to be replaced; None where it is not whole or of another kind.
+
+    Asked anew, because an earlier release may have computed the version in its record otherwise.
+    """
+    try:
+        return version(folder) if recall(folder) is not None else None
+    except InputError:
+        return None
 
 
 def stamp_files(folder: Path, known: Mapping[str, Stamp] | None = None) -> dict[str, Stamp]:
@@ -154,7 +161,8 @@ def _load(folder: Path) -> Record | None:
     try:
         content = json.loads((folder / RECORD).read_text())
         stamps = {name: Stamp(**stamp) for name, stamp in content["files"].items()}
-        return Record(content["fingerprint"], stamps, content["measured"], content["version"])
+        recipe = Recipe(**content["recipe"]) if content.get("recipe") else None
+        return Record(content["fingerprint"], stamps, content["measured"], content["version"], recipe)
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         # Absent, or not a record of ours: either way there is nothing to rely on.
         return None
@@ -162,4 +170,11 @@ def _load(folder: Path) -> Record | None:
 
 def _save(folder: Path, record: Record) -> None:
     with publish(folder / RECORD) as partial:
-        partial.write_text(json.dumps(asdict(record), indent=1, allow_nan=False))
+        content = {
+            "fingerprint": record.fingerprint,
+            "version": record.version,
+            "recipe": record.recipe.content if record.recipe else None,
+            "files": {name: asdict(stamp) for name, stamp in record.files.items()},
+            "measured": record.measured,
+        }
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False))

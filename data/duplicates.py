@@ -13,21 +13,26 @@ import pyarrow as pa
 import yaml
 
 from data.recognition import same_recordings
+from data.tables import Table
 from data.tracks import RECORDING, track_slug
 
 CODE_VERSION = "1"
 HOW = ("registry", "fingerprint")
-DUPLICATES_FILE = "duplicates.parquet"
 
-DUPLICATES = pa.schema(
-    [
-        pa.field("track_id", pa.string(), metadata={"doc": "the track that gives way"}),
-        pa.field("original", pa.string(), metadata={"doc": "the track that stays; null where only the registry knows"}),
-        pa.field("how", pa.string(), metadata={"doc": "registry, or fingerprint of the audio"}),
-        pa.field("similarity", pa.float64(), metadata={"doc": "share of equal bits; null for the registry"}),
-        pa.field("offset_s", pa.float64(), metadata={"doc": "how much later the original starts, seconds"}),
-        pa.field("overlap_s", pa.float64(), metadata={"doc": "what was compared, seconds"}),
-    ]
+DUPLICATES = Table(
+    "duplicates.parquet",
+    pa.schema(
+        [
+            pa.field("track_id", pa.string(), metadata={"doc": "the track that gives way"}),
+            pa.field(
+                "original", pa.string(), metadata={"doc": "the track that stays; null where only the registry knows"}
+            ),
+            pa.field("how", pa.string(), metadata={"doc": "registry, or fingerprint of the audio"}),
+            pa.field("similarity", pa.float64(), metadata={"doc": "share of equal bits; null for the registry"}),
+            pa.field("offset_s", pa.float64(), metadata={"doc": "how much later the original starts, seconds"}),
+            pa.field("overlap_s", pa.float64(), metadata={"doc": "what was compared, seconds"}),
+        ]
+    ),
 )
 
 _REGISTRY = Path(__file__).with_name("registry.yaml")

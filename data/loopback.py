@@ -10,22 +10,26 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-CODE_VERSION = "2"
-PAIRS_FILE = "pairs.parquet"
+from data.tables import Table
 
-PAIRS = pa.schema(
-    [
-        pa.field("track_id", pa.string(), metadata={"doc": "dataset/slug"}),
-        pa.field("split", pa.string(), metadata={"doc": "train or validation"}),
-        pa.field("kind", pa.string(), metadata={"doc": "original, vocal_loopback or instrumental_loopback"}),
-        pa.field("input", pa.string(), metadata={"doc": "mixture, vocals or accompaniment"}),
-        pa.field("target", pa.string(), metadata={"doc": "vocals or silence"}),
-        pa.field("mixture_path", pa.string(), metadata={"doc": "relative to the storage root"}),
-        pa.field("vocals_path", pa.string(), metadata={"doc": "relative to the storage root"}),
-        pa.field("mixture_sha256", pa.string(), metadata={"doc": "checksum of the mixture"}),
-        pa.field("vocals_sha256", pa.string(), metadata={"doc": "checksum of the vocals"}),
-        pa.field("frames", pa.int64(), metadata={"doc": "length in frames at 44.1 kHz"}),
-    ]
+CODE_VERSION = "2"
+
+PAIRS = Table(
+    "pairs.parquet",
+    pa.schema(
+        [
+            pa.field("track_id", pa.string(), metadata={"doc": "dataset/slug"}),
+            pa.field("split", pa.string(), metadata={"doc": "train or validation"}),
+            pa.field("kind", pa.string(), metadata={"doc": "original, vocal_loopback or instrumental_loopback"}),
+            pa.field("input", pa.string(), metadata={"doc": "mixture, vocals or accompaniment"}),
+            pa.field("target", pa.string(), metadata={"doc": "vocals or silence"}),
+            pa.field("mixture_path", pa.string(), metadata={"doc": "relative to the storage root"}),
+            pa.field("vocals_path", pa.string(), metadata={"doc": "relative to the storage root"}),
+            pa.field("mixture_sha256", pa.string(), metadata={"doc": "checksum of the mixture"}),
+            pa.field("vocals_sha256", pa.string(), metadata={"doc": "checksum of the vocals"}),
+            pa.field("frames", pa.int64(), metadata={"doc": "length in frames at 44.1 kHz"}),
+        ]
+    ),
 )
 
 _KINDS = {

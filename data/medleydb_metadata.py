@@ -1,10 +1,12 @@
 """MedleyDB's metadata: the YAML files read, checked, and laid out as one table row per track and stem.
 
-Facts about the labels (which instruments are voices) stand here; audio does not.
+Facts about the labels (which instruments are voices) stand here; audio does not. The mixing coefficients that are
+published beside the metadata are read here too: a second opinion on how loud a stem is in its mix.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pyarrow as pa
 import yaml
 
 from data.errors import InputError
+from data.tables import Table
 
 SUFFIX = "_METADATA.yaml"
 
@@ -22,21 +25,31 @@ VOCAL_INSTRUMENTS = frozenset(
     | {"vocalists", "choir", "beatboxing"}
 )
 
-STEMS = pa.schema(
-    [
-        pa.field("id", pa.string(), metadata={"doc": "the track's MedleyDB id"}),
-        pa.field("artist", pa.string(), metadata={"doc": "artist as the metadata names it"}),
-        pa.field("title", pa.string(), metadata={"doc": "title as the metadata names it"}),
-        pa.field("genre", pa.string(), metadata={"doc": "genre"}),
-        pa.field("has_bleed", pa.bool_(), metadata={"doc": "whether stems hold sound of each other"}),
-        pa.field("instrumental", pa.bool_(), metadata={"doc": "as published; not reliable, the stems decide"}),
-        pa.field("stem", pa.string(), metadata={"doc": "key of the stem (S01 ...), null for a track without stems"}),
-        pa.field("stem_file", pa.string(), metadata={"doc": "file name of the stem"}),
-        pa.field("instrument", pa.string(), metadata={"doc": "instrument; several are joined by '; '"}),
-        pa.field("vocal", pa.bool_(), metadata={"doc": "whether the stem is a voice"}),
-    ]
+STEMS = Table(
+    "stems.parquet",
+    pa.schema(
+        [
+            pa.field("id", pa.string(), metadata={"doc": "the track's MedleyDB id"}),
+            pa.field("artist", pa.string(), metadata={"doc": "artist as the metadata names it"}),
+            pa.field("title", pa.string(), metadata={"doc": "title as the metadata names it"}),
+            pa.field("genre", pa.string(), metadata={"doc": "genre"}),
+            pa.field("has_bleed", pa.bool_(), metadata={"doc": "whether stems hold sound of each other"}),
+            pa.field("instrumental", pa.bool_(), metadata={"doc": "as published; not reliable, the stems decide"}),
+            pa.field(
+                "stem", pa.string(), metadata={"doc": "key of the stem (S01 ...), null for a track without stems"}
+            ),
+            pa.field("stem_file", pa.string(), metadata={"doc": "file name of the stem"}),
+            pa.field("instrument", pa.string(), metadata={"doc": "instrument; several are joined by '; '"}),
+            pa.field("vocal", pa.bool_(), metadata={"doc": "whether the stem is a voice"}),
+            pa.field("published_gain", pa.float64(), metadata={"doc": "published mixing coefficient, or null"}),
+            pa.field("mixed", pa.string(), metadata={"doc": "labels of a stem that is voice and more, else null"}),
+        ]
+    ),
 )
+LATER = ("published_gain", "mixed")  # columns that came later
 
+_COEFFICIENTS = "mixing_coefficients*.yaml"
+_BOUNDS = (0.5, 4.0)  # between which the estimates of the second file were searched: a value at one was not found
 _REQUIRED = ("artist", "title", "genre", "has_bleed", "instrumental", "stems")
 
 
@@ -46,7 +59,7 @@ def is_vocal(instruments: list[str]) -> bool:
 
 
 def read_folder(folder: Path) -> tuple[pd.DataFrame, list[InputError]]:
-    """Read every `*_METADATA.yaml` below `folder`.
+    """Read every `*_METADATA.yaml` below `folder`, and the mixing coefficients where they lie in it or near it.
 
     Returns the table (schema STEMS) of all files that could be read, and an InputError for each that could not.
     Raises InputError where there is no such file at all.
@@ -67,7 +80,13 @@ def read_folder(folder: Path) -> tuple[pd.DataFrame, list[InputError]]:
             rows += read_file(path)
         except InputError as problem:
             problems.append(problem)
-    return pd.DataFrame(rows, columns=STEMS.names), problems
+    coefficients, unreadable = _published(folder)
+    for row in rows:
+        number = _number(row["stem"])
+        row["published_gain"] = None if number is None else coefficients.get(row["id"], {}).get(number)
+    frame = pd.DataFrame(rows, columns=STEMS.names)
+    # Of nothing but nulls pandas would make a column of objects.
+    return frame.astype({"published_gain": "float64"}), problems + unreadable
 
 
 def read_file(path: Path) -> list[dict[str, Any]]:
@@ -122,6 +141,92 @@ def read_file(path: Path) -> list[dict[str, Any]]:
                 "stem_file": file_name,
                 "instrument": "; ".join(map(str, instruments)),
                 "vocal": is_vocal(instruments),
+                "mixed": _mixed(instruments, stem.get("raw")),
             }
         )
-    return rows or [{**track, "stem": None, "stem_file": None, "instrument": None, "vocal": False}]
+    return rows or [{**track, "stem": None, "stem_file": None, "instrument": None, "vocal": False, "mixed": None}]
+
+
+def _mixed(instruments: list[str], raw: object) -> str | None:
+    """The labels of a stem in which a voice is not alone, None for any other stem.
+
+    Either its own labels name a voice and something else, or its label and those of its raw tracks disagree on
+    whether it is a voice.
+    """
+    tracks = raw.values() if isinstance(raw, dict) else ()
+    below: set[str] = set()
+    for track in tracks:
+        found = track.get("instrument") if isinstance(track, dict) else None
+        below |= {found} if isinstance(found, str) else {str(one) for one in found or ()}
+    voices = [instrument in VOCAL_INSTRUMENTS for instrument in instruments]
+    if any(voices) and not all(voices):
+        return "; ".join(map(str, instruments))
+    if any((instrument in VOCAL_INSTRUMENTS) != any(voices) for instrument in below):
+        return f"{'; '.join(map(str, instruments))} (raw tracks: {'; '.join(sorted(below))})"
+    return None
+
+
+def _number(stem: str | None) -> int | None:
+    """The number of a stem's key: 3 of S03."""
+    digits = (stem or "")[1:]
+    return int(digits) if digits.isascii() and digits.isdigit() else None
+
+
+def _published(folder: Path) -> tuple[dict[str, dict[int, float]], list[InputError]]:
+    """The published gain of each stem by track and number, and an InputError for each file that cannot be read.
+
+    Looked for below `folder`, and beside it as in the repository, where metadata lies in `data/Metadata` and the
+    coefficients in `resources`. A gain that somebody set by ear counts most, then the one of the first file, whose
+    estimates have no bounds, then the mean of the second file's two.
+    """
+    beside = [place for parent in folder.absolute().parents[:2] for place in (parent, parent / "resources")]
+    files = {path.name: path for place in reversed(beside) for path in place.glob(_COEFFICIENTS)}
+    files |= {path.name: path for path in sorted(folder.rglob(_COEFFICIENTS)) if not path.name.startswith("._")}
+    kinds: dict[str, dict[str, dict[int, float]]] = {"mean": {}, "first": {}, "manual": {}}
+    problems = []
+    for path in files.values():
+        try:
+            content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+            if not isinstance(content, dict):
+                raise yaml.YAMLError(f"a {type(content).__name__}, not a mapping of tracks")
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+            problems.append(
+                InputError(
+                    "MedleyDB mixing coefficients",
+                    file=path,
+                    expected="a YAML mapping of tracks to the gains of their stems",
+                    found=" ".join(str(error).split()),
+                    remedy="fetch the file again from the dataset's repository, or remove it",
+                )
+            )
+            continue
+        for name, gains in content.items():
+            for kind, found in _gains(gains).items():
+                kinds[kind].setdefault(str(name), {}).update(found)
+    tracks = {name for found in kinds.values() for name in found}
+    return {
+        name: kinds["mean"].get(name, {}) | kinds["first"].get(name, {}) | kinds["manual"].get(name, {})
+        for name in tracks
+    }, problems
+
+
+def _gains(entry: object) -> dict[str, dict[int, float]]:
+    """One track's gains by what they are: `first`, `manual`, or the `mean` of two estimates within their bounds."""
+    if not isinstance(entry, dict):
+        return {}
+    if not any(key in entry for key in ("manual", "audio", "stft")):
+        return {"first": _numbers(entry)}
+    audio, stft = (
+        {number: gain for number, gain in _numbers(entry.get(kind)).items() if _BOUNDS[0] < gain < 0.999 * _BOUNDS[1]}
+        for kind in ("audio", "stft")
+    )
+    mean = {number: (gain + stft[number]) / 2 for number, gain in audio.items() if number in stft}
+    return {"manual": _numbers(entry.get("manual")), "mean": mean}
+
+
+def _numbers(gains: object) -> dict[int, float]:
+    return {
+        int(number): float(gain)
+        for number, gain in (gains.items() if isinstance(gains, Mapping) else ())
+        if isinstance(number, int) and isinstance(gain, int | float) and 0.0 <= gain < float("inf")
+    }

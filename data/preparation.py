@@ -1,6 +1,7 @@
-"""One track from raw files to the canonical form, each of the two steps cached on its own.
+"""One track from raw files to the canonical form, each of the two steps cached on its own; and what stands of it.
 
-A `TrackJob` can be pickled and `prepare_track` is a plain function, so that any engine can run them anywhere.
+A `TrackJob` can be pickled and `prepare_track` is a plain function, so that any engine can run them anywhere. Whether
+a track is prepared, and if not why, is asked of the same two recipes by which it is made.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import pandas as pd
 from data import cache
 from data.datasets.base import Dataset
 from data.errors import InputError
+from data.layout import Layout
+from data.medleydb_metadata import STEMS as LABELS
 from data.normalise import CODE_VERSION, normalise_track
+from data.recipe import Recipe
+from data.settings import Settings
 from data.sources import IndexedTrack, checksums_of, indexed_tracks, track_of
-from data.tables import read_table
-from data.tracks import normalised_folder, stems_folder
 
-METADATA_FILE = "stems.parquet"
 STEMS, NORMALISED = "stems", "normalised"
+MADE_OF = "raw_checksums"  # in the record of stems: the checksum of each raw file, by name
 _NO_LABELS = pd.DataFrame()
 
 
@@ -62,20 +65,41 @@ class TrackResult:
     trace: str = ""  # where the problem is a fault of the program
 
 
-def metadata_folder(root: Path, dataset: str) -> Path:
-    """Folder of a dataset's metadata table."""
-    return root / dataset / "metadata"
+@dataclass(frozen=True)
+class PreparedTrack:
+    """A track whose two steps stand as they would be made now: its row of the index, and both records."""
+
+    row: IndexedTrack
+    stems: cache.Record
+    normalised: cache.Record
 
 
-def track_jobs(root: Path, dataset: Dataset, steps: tuple[str, ...] = (STEMS, NORMALISED)) -> dict[str, TrackJob]:
+@dataclass(frozen=True)
+class Outdated:
+    """A track whose output is missing, damaged, or made of what is no longer there.
+
+    `step` is the first step that does not stand, `reason` says why in words, `files` are the raw files concerned.
+    """
+
+    step: str
+    reason: str
+    files: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.reason}" + "".join(f"\n  {file}" for file in self.files)
+
+
+def track_jobs(
+    settings: Settings, dataset: Dataset, steps: tuple[str, ...] = (STEMS, NORMALISED)
+) -> dict[str, TrackJob]:
     """A job for every track of the dataset's index, by slug.
 
     Raises InputError where the index, or the metadata of a dataset that has some, was not materialised yet.
     """
-    labels: dict[str, pd.DataFrame] = {}
+    root, labels = settings.root, {}
+    dataset = dataset.configured(settings)
     if dataset.has_metadata:
-        table = read_table(metadata_folder(root, dataset.name) / METADATA_FILE)
-        labels = {str(name): rows for name, rows in table.groupby("id")}
+        labels = {str(name): rows for name, rows in LABELS.read(Layout(root).labels(dataset.name)).groupby("id")}
     return {
         row.slug: TrackJob(root, dataset, row, labels.get(row.details.get("id", ""), _NO_LABELS), steps)
         for row in indexed_tracks(root, dataset.name)
@@ -84,8 +108,57 @@ def track_jobs(root: Path, dataset: Dataset, steps: tuple[str, ...] = (STEMS, NO
 
 def raw_version(job: TrackJob) -> str:
     """The data version of a track's raw side: the checksums of its files, and what its metadata says."""
-    labels = hashlib.sha256(job.labels.to_json(orient="records").encode()).hexdigest() if len(job.labels) else ""
-    return cache.fingerprint(code_version="1", parameters={"labels": labels}, inputs=checksums_of(job.row))
+    later = [name for name in job.dataset.later_labels if name in job.labels and job.labels[name].isna().all()]
+    told = job.labels.drop(columns=later)
+    labels = hashlib.sha256(told.to_json(orient="records").encode()).hexdigest() if len(told) else ""
+    return Recipe("1", {"labels": labels}, checksums_of(job.row)).fingerprint
+
+
+def stems_recipe(job: TrackJob) -> Recipe:
+    """What a track's stems are made of."""
+    return Recipe(job.dataset.code_version, job.dataset.parameters, {"raw": raw_version(job)})
+
+
+def normalised_recipe(stems: str) -> Recipe:
+    """What canonical audio is made of: stems of that data version."""
+    return Recipe(CODE_VERSION, {}, {"stems": stems})
+
+
+def standing(job: TrackJob) -> PreparedTrack | Outdated:
+    """What stands of a track: both steps as they would be made now, or why not."""
+    layout, (dataset, slug) = Layout(job.root), (job.dataset.name, job.row.slug)
+    folder, recipe = layout.stems(dataset, slug), stems_recipe(job)
+    stems = cache.recall(folder)
+    if stems is None:
+        return Outdated(STEMS, _absent(folder))
+    if stems.fingerprint != recipe.fingerprint:
+        return _outdated_stems(job, stems, recipe)
+    folder, recipe = layout.normalised(dataset, slug), normalised_recipe(stems.version)
+    normalised = cache.recall(folder)
+    if normalised is None:
+        return Outdated(NORMALISED, _absent(folder))
+    if normalised.fingerprint != recipe.fingerprint:
+        why = "; ".join(recipe.differs(normalised.recipe)) if normalised.recipe else "its stems or its code"
+        return Outdated(NORMALISED, f"made before a change: {why}")
+    return PreparedTrack(job.row, stems, normalised)
+
+
+def _absent(folder: Path) -> str:
+    return "its files are damaged or were removed" if folder.is_dir() else "not made yet"
+
+
+def _outdated_stems(job: TrackJob, stems: cache.Record, recipe: Recipe) -> Outdated:
+    now, then = checksums_of(job.row), stems.measured.get(MADE_OF, {})
+    changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name)) if then else []
+    places = {Path(file.path).name: file.path for file in job.row.files}
+    why = [f"raw files changed ({', '.join(changed)})"] if changed else []
+    if stems.recipe is not None:
+        # The raw side is one input; where no file of it changed, its labels did.
+        told = [text for text in recipe.differs(stems.recipe) if not text.endswith("(raw)")]
+        labels = stems.recipe.inputs != recipe.inputs and not changed
+        why += told + (["its labels changed"] if labels else [])
+    reason = "; ".join(why) or "raw files, labels or code changed"
+    return Outdated(STEMS, f"made before a change: {reason}", tuple(places.get(name, name) for name in changed))
 
 
 def prepare_track(job: TrackJob) -> TrackResult:
@@ -113,40 +186,39 @@ def prepare_track(job: TrackJob) -> TrackResult:
 
 def is_prepared(job: TrackJob) -> bool:
     """Whether both steps of a track stand as they would be made now."""
-    raw = raw_version(job)
-    stems = cache.recall(stems_folder(job.root, job.dataset.name, job.row.slug), _stems_wanted(job, raw))
-    if stems is None:
-        return False
-    folder = normalised_folder(job.root, job.dataset.name, job.row.slug)
-    return cache.recall(folder, _normalised_wanted(stems.version)) is not None
+    return isinstance(standing(job), PreparedTrack)
 
 
 def _extract(job: TrackJob) -> tuple[cache.Outcome, str]:
-    raw = raw_version(job)
-    folder = stems_folder(job.root, job.dataset.name, job.row.slug)
+    recipe = stems_recipe(job)
 
     def work(partial: Path) -> dict[str, Any]:
-        return job.dataset.extract(track_of(job.dataset.name, job.row), job.labels, partial)
+        track = track_of(job.dataset.name, job.row)
+        measured = job.dataset.extract(track, job.labels, partial)
+        # A file that was replaced while it was read is not what the checksums of the index say.
+        track_of(job.dataset.name, job.row)
+        return {**measured, MADE_OF: checksums_of(job.row)}
 
-    return cache.make(folder, _stems_wanted(job, raw), work), raw
+    folder = Layout(job.root).stems(job.dataset.name, job.row.slug)
+    return cache.make(folder, recipe, work), recipe.inputs["raw"]
 
 
 def _normalise(job: TrackJob) -> tuple[cache.Outcome, str]:
-    name, slug = job.dataset.name, job.row.slug
-    stems = stems_folder(job.root, name, slug)
+    layout, (name, slug) = Layout(job.root), (job.dataset.name, job.row.slug)
+    stems = layout.stems(name, slug)
     made = cache.require(stems, f"{name}/stems [{slug}]")
+    if made.fingerprint != stems_recipe(job).fingerprint:
+        raise InputError(
+            f"{name}/normalised [{slug}]",
+            file=stems,
+            expected="stems that were made of the raw files and labels of today",
+            found=_outdated_stems(job, made, stems_recipe(job)).reason,
+            remedy=f"materialise {name}/stems [{slug}] first",
+        )
     outcome = cache.make(
-        normalised_folder(job.root, name, slug),
-        _normalised_wanted(made.version),
+        layout.normalised(name, slug),
+        normalised_recipe(made.version),
         lambda partial: normalise_track(stems, partial),
         linked=made.files,
     )
     return outcome, made.version
-
-
-def _stems_wanted(job: TrackJob, raw: str) -> str:
-    return cache.fingerprint(code_version=job.dataset.code_version, parameters={}, inputs={"raw": raw})
-
-
-def _normalised_wanted(stems: str) -> str:
-    return cache.fingerprint(code_version=CODE_VERSION, parameters={}, inputs={"stems": stems})

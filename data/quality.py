@@ -7,23 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from data.settings import Quality
+from data.tables import Table
 
-QUALITY_FILE = "quality.parquet"
-
-QUALITY = pa.schema(
-    [
-        pa.field("track_id", pa.string(), metadata={"doc": "dataset/slug"}),
-        pa.field("rule", pa.string(), metadata={"doc": "name of the rule, which is also the name of its check"}),
-        pa.field("severity", pa.string(), metadata={"doc": "warning or error"}),
-        pa.field("expected", pa.string(), metadata={"doc": "what the rule asks for, with its threshold"}),
-        pa.field("found", pa.string(), metadata={"doc": "what was measured"}),
-    ]
+QUALITY = Table(
+    "quality.parquet",
+    pa.schema(
+        [
+            pa.field("track_id", pa.string(), metadata={"doc": "dataset/slug"}),
+            pa.field("rule", pa.string(), metadata={"doc": "name of the rule, which is also the name of its check"}),
+            pa.field("severity", pa.string(), metadata={"doc": "warning or error"}),
+            pa.field("expected", pa.string(), metadata={"doc": "what the rule asks for, with its threshold"}),
+            pa.field("found", pa.string(), metadata={"doc": "what was measured"}),
+        ]
+    ),
 )
 
 Track = dict[str, Any]
@@ -96,6 +100,8 @@ def _one_silent_channel(track: Track, limits: Quality) -> str | None:
 
 def _unlike_stem_sum(track: Track, limits: Quality) -> str | None:
     residual = track["stem_sum_residual_db"]
+    if track["gains_applied"]:
+        return None  # the plain sum is not what the vocals are part of: `poor_stem_fit` judges the other one
     return f"{residual:.1f} dB" if residual is not None and residual > limits.residual_db else None
 
 
@@ -132,6 +138,71 @@ def _length_difference(track: Track, limits: Quality) -> str | None:
     return f"{seconds:+.2f} s" if abs(seconds) > limits.length_difference_s else None
 
 
+def _poor_stem_fit(track: Track, limits: Quality) -> str | None:
+    residual = track["fitted_residual_db"]
+    if not track["vocal_stems"] or residual is None or residual <= limits.fit_db:
+        return None
+    summed = "at measured gains" if track["gains_applied"] else "as they are"
+    return f"{residual:.1f} dB, vocal stems summed {summed}"
+
+
+def _doubtful_vocal_gain(track: Track, limits: Quality) -> str | None:
+    """Gains that were measured and not believed, and those that say that a voice is not in its mixture, or inverted."""
+    found = [str(fault) for fault in _listed(track, "vocal_gain_faults")]
+    for number, gains in enumerate(_vocal_gains(track), start=1):
+        if gains and not any(gains):
+            found.append(f"vocal stem {number} is not in the mixture")
+        elif any(gain < 0 for gain in gains):
+            found.append(f"vocal stem {number} is in the mixture upside down")
+    return "; ".join(found) or None
+
+
+def _stems_off_level(track: Track, limits: Quality) -> str | None:
+    """Vocal stems that were summed as they are, though the mixture has them at another level."""
+    if track["gains_applied"] is None or track["gains_applied"]:
+        return None
+    found = [
+        f"vocal stem {number} at {_loudness(gains):.2f} times its level"
+        for number, gains in enumerate(_vocal_gains(track), start=1)
+        if gains and _apart_db(_loudness(gains), 1.0) > limits.stem_level_db
+    ]
+    return ", ".join(found) or None
+
+
+def _gain_unlike_published(track: Track, limits: Quality) -> str | None:
+    found = []
+    published = _listed(track, "vocal_stem_gains_published")
+    for number, (gains, told) in enumerate(zip(_vocal_gains(track), published, strict=False), start=1):
+        if gains and not pd.isna(told) and _apart_db(_loudness(gains), told) > limits.published_gain_db:
+            found.append(f"vocal stem {number} measured {_loudness(gains):.2f}, published {told:.2f}")
+    return ", ".join(found) or None
+
+
+def _voice_and_instrument(track: Track, limits: Quality) -> str | None:
+    return ", ".join(_listed(track, "mixed_stems")) or None
+
+
+def _vocal_gains(track: Track) -> list[list[float]]:
+    """Of each vocal stem, the gains that were measured: one a channel, less where it is silent in one."""
+    sides = (_listed(track, "vocal_stem_gains_left"), _listed(track, "vocal_stem_gains_right"))
+    return [[float(gain) for gain in gains if not pd.isna(gain)] for gains in zip_longest(*sides)]
+
+
+def _loudness(gains: list[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(gains))))
+
+
+def _apart_db(gain: float, other: float) -> float:
+    """How far two gains are apart, dB; with the floor at -40 dB, for a gain may be 0."""
+    return abs(20.0 * float(np.log10(max(gain, 0.01) / max(other, 0.01))))
+
+
+def _listed(track: Track, name: str) -> list[Any]:
+    """A list of the manifest, empty where nothing was measured."""
+    value = track[name]
+    return [] if value is None else list(value)
+
+
 RULES = (
     Rule("cut_short", "warning", lambda q: f"at least {q.shortest_s:g} s", _cut_short),
     Rule("ends_abruptly", "warning", lambda q: f"an end below {q.end_db:g} dBFS", _ends_abruptly),
@@ -166,4 +237,29 @@ RULES = (
         lambda q: f"stems within {q.length_difference_s:g} s of the mixture's length",
         _length_difference,
     ),
+    Rule(
+        "poor_stem_fit",
+        "warning",
+        lambda q: f"at most {q.fit_db:g} dB beyond the stems at their measured gains",
+        _poor_stem_fit,
+    ),
+    Rule(
+        "doubtful_vocal_gain",
+        "warning",
+        lambda _: "vocal stems whose level in the mixture can be measured",
+        _doubtful_vocal_gain,
+    ),
+    Rule(
+        "stems_off_level",
+        "warning",
+        lambda q: f"vocal stems within {q.stem_level_db:g} dB of their level in the mixture, where no gain is applied",
+        _stems_off_level,
+    ),
+    Rule(
+        "gain_unlike_published",
+        "warning",
+        lambda q: f"measured and published gains of vocal stems within {q.published_gain_db:g} dB",
+        _gain_unlike_published,
+    ),
+    Rule("voice_and_instrument", "warning", lambda _: "stems that are a voice or are none", _voice_and_instrument),
 )

@@ -33,6 +33,11 @@ class Quality(BaseModel):
     side_db: float = Field(-100.0, le=0, description="with less difference the channels count as identical, dBFS")
     balance_db: float = Field(30.0, ge=0, description="with more difference one channel counts as silent, dB")
     residual_db: float = Field(-3.0, le=0, description="mixture beyond the sum of its stems, dB")
+    fit_db: float = Field(-6.0, le=0, description="mixture beyond its stems, each at its measured gain, dB")
+    stem_level_db: float = Field(
+        3.0, ge=0, description="a vocal stem summed as it is, though the mix has it at another level, dB"
+    )
+    published_gain_db: float = Field(12.0, ge=0, description="measured against published gain of a vocal stem, dB")
     vocal_gain: float = Field(4.0, ge=1, description="factor by which vocals may differ from those in the mixture")
     vocals_over_mixture_db: float = Field(1.0, ge=0, description="vocals louder than their mixture, dB")
     length_difference_s: float = Field(0.5, ge=0, description="largest difference of stem and mixture, seconds")
@@ -54,6 +59,9 @@ class Settings(BaseSettings):
     )
     own: str = Field("off", description="off, or a folder or archive of own stems")
     medleydb_metadata: Path | None = Field(None, description="folder of MedleyDB YAML files; unset: fetched")
+    medleydb_gains: Literal["measured", "none"] = Field(
+        "measured", description="MedleyDB's vocal stems: summed as loud as the mix has them, or as they are"
+    )
     medleydb_metadata_url: str = Field(
         "https://github.com/marl/medleydb/archive/refs/heads/master.zip",
         description="where the MedleyDB metadata is fetched from",
@@ -72,7 +80,11 @@ class Settings(BaseSettings):
     bleed: Literal["keep", "exclude"] = Field(
         "exclude", description="tracks whose vocal stems hold other instruments: train on them, or not"
     )
+    splits: Path | None = Field(None, description="YAML file of splits to go by, as `python -m pipelines.splits write`")
     errata: Path | None = Field(None, description="YAML file of bad tracks, read after the one that is shipped")
+    artists: Path | None = Field(
+        None, description="YAML file of artists who are one person or ensemble, read after the one that is shipped"
+    )
     quality: Quality = Field(default_factory=lambda: Quality(), description="thresholds of the quality checks")
     workers: int | None = Field(None, ge=1, description="tracks prepared at a time; unset: one a processor")
     candidates: Path = Field(

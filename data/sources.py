@@ -12,24 +12,26 @@ from data.datasets.base import Dataset, Log
 from data.engine import Engine
 from data.errors import InputError
 from data.files import sha256_of
+from data.layout import Layout
 from data.settings import Settings
-from data.tables import read_table
+from data.tables import Table
 from data.tracks import SourceTrack
 
-INDEX_FILE = "tracks.parquet"
-
 _FILE = pa.struct([("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())])
-INDEX = pa.schema(
-    [
-        pa.field("slug", pa.string(), metadata={"doc": "partition key"}),
-        pa.field("title", pa.string(), metadata={"doc": "title as the dataset spells it"}),
-        pa.field("artist", pa.string(), metadata={"doc": "artist as the dataset spells it"}),
-        pa.field("licence", pa.string(), metadata={"doc": "licence of the audio"}),
-        pa.field("split", pa.string(), metadata={"doc": "official split, null where there is none"}),
-        pa.field("genre", pa.string(), metadata={"doc": "genre where the dataset names one"}),
-        pa.field("files", pa.list_(_FILE), metadata={"doc": "raw files; a missing one has no checksum"}),
-        pa.field("details", pa.map_(pa.string(), pa.string()), metadata={"doc": "what the reader needs again"}),
-    ]
+INDEX = Table(
+    "tracks.parquet",
+    pa.schema(
+        [
+            pa.field("slug", pa.string(), metadata={"doc": "partition key"}),
+            pa.field("title", pa.string(), metadata={"doc": "title as the dataset spells it"}),
+            pa.field("artist", pa.string(), metadata={"doc": "artist as the dataset spells it"}),
+            pa.field("licence", pa.string(), metadata={"doc": "licence of the audio"}),
+            pa.field("split", pa.string(), metadata={"doc": "official split, null where there is none"}),
+            pa.field("genre", pa.string(), metadata={"doc": "genre where the dataset names one"}),
+            pa.field("files", pa.list_(_FILE), metadata={"doc": "raw files; a missing one has no checksum"}),
+            pa.field("details", pa.map_(pa.string(), pa.string()), metadata={"doc": "what the reader needs again"}),
+        ]
+    ),
 )
 
 
@@ -67,11 +69,6 @@ class IndexedTrack:
     genre: str
     files: tuple[RawFile, ...]
     details: dict[str, str]
-
-
-def index_folder(root: Path, dataset: str) -> Path:
-    """Folder of a dataset's index."""
-    return root / dataset / "archive"
 
 
 def build_index(dataset: Dataset, settings: Settings, log: Log, engine: Engine) -> pd.DataFrame:
@@ -112,7 +109,7 @@ def build_index(dataset: Dataset, settings: Settings, log: Log, engine: Engine) 
 
 def read_index(root: Path, dataset: str) -> pd.DataFrame:
     """The index as last built. Raises InputError where there is none yet."""
-    return read_table(index_folder(root, dataset) / INDEX_FILE, INDEX)
+    return INDEX.read(Layout(root).index(dataset))
 
 
 def indexed_tracks(root: Path, dataset: str) -> list[IndexedTrack]:
@@ -129,7 +126,7 @@ def source_changed(dataset: Dataset, root: Path, folder: Path) -> list[str]:
 
     Looks at names, sizes and times only. Raises InputError where the folder holds no track.
     """
-    index_file = index_folder(root, dataset.name) / INDEX_FILE
+    index_file = INDEX.path(Layout(root).index(dataset.name))
     known = {track.slug: track for track in indexed_tracks(root, dataset.name)} if index_file.is_file() else {}
     tracks = {track.slug: track for track in dataset.discover(folder)}
     changed = set(known) ^ set(tracks)

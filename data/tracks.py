@@ -1,7 +1,4 @@
-"""Tracks and where their audio lies: ids, slugs, and the paths under the storage root.
-
-The only module that spells out paths of per-track audio.
-"""
+"""Tracks: their ids and slugs, and the names of their audio files. Where these lie stands in `data.layout`."""
 
 from __future__ import annotations
 
@@ -60,13 +57,3 @@ def refuse_duplicates(tracks: Iterable[SourceTrack]) -> list[SourceTrack]:
                 remedy="rename one of the two",
             )
     return [found[slug] for slug in sorted(found)]
-
-
-def stems_folder(root: Path, dataset: str, slug: str) -> Path:
-    """Folder of a track's mixture and vocals as the dataset gives them."""
-    return root / dataset / "stems" / slug
-
-
-def normalised_folder(root: Path, dataset: str, slug: str) -> Path:
-    """Folder of a track's mixture and vocals in the canonical form."""
-    return root / dataset / "normalised" / slug

@@ -13,14 +13,17 @@ import pandas as pd
 import pyarrow as pa
 
 from data.errors import InputError
+from data.tables import Table
 from models.evaluate import FEWEST_TRACKS, Comparison, compare
 
-VALIDATION_FILE = "validation.parquet"
-VALIDATION = pa.schema(
-    [
-        pa.field("track_id", pa.string(), metadata={"doc": "dataset/slug of a validation track"}),
-        pa.field("usdr_db", pa.float64(), metadata={"doc": "uSDR of the kept epoch, dB; null without vocals"}),
-    ]
+VALIDATION = Table(
+    "validation.parquet",
+    pa.schema(
+        [
+            pa.field("track_id", pa.string(), metadata={"doc": "dataset/slug of a validation track"}),
+            pa.field("usdr_db", pa.float64(), metadata={"doc": "uSDR of the kept epoch, dB; null without vocals"}),
+        ]
+    ),
 )
 
 _CHALLENGER, _CHAMPION = "challenger", "champion"
@@ -96,13 +99,6 @@ def contest(challenger: pd.DataFrame, champion: pd.DataFrame, *, seen: Collectio
 def validation_frame(usdr_db: Mapping[str, float]) -> pd.DataFrame:
     """A table VALIDATION of the uSDR in dB by track id."""
     return pd.DataFrame({"track_id": list(usdr_db), "usdr_db": list(usdr_db.values())})
-
-
-def seen_tracks(today: pd.DataFrame, trained_on: pd.DataFrame) -> set[str]:
-    """Validation tracks of `today` that stand in the training set of `trained_on`, by id or audio (tables PAIRS)."""
-    validation, train = today[today["split"] == "validation"], trained_on[trained_on["split"] == "train"]
-    known = validation["track_id"].isin(train["track_id"]) | validation["mixture_sha256"].isin(train["mixture_sha256"])
-    return set(validation.loc[known, "track_id"])
 
 
 def same_validation(today: pd.DataFrame, then: pd.DataFrame) -> bool:

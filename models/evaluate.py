@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from data.audio import SAMPLE_RATE, Audio
 from data.errors import InputError
+from data.tables import Table
 from models import metrics
 
 MIXTURE = "mixture"  # the floor: the mixture itself as the estimate
@@ -23,18 +24,21 @@ ICA = "ica"
 IDEAL_MASK = "ideal_mask"  # the ceiling of masking
 BASELINES = (MIXTURE, ICA, IDEAL_MASK)
 
-SCORES = pa.schema(
-    [
-        pa.field("method", pa.string(), nullable=False),
-        pa.field("track_id", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("seconds", pa.float64(), nullable=False),
-        ("usdr_db", pa.float64()),
-        ("csdr_db", pa.float64()),
-        ("si_sdr_db", pa.float64()),
-        ("leakage_db", pa.float64()),
-        pa.field("note", pa.string(), nullable=False),
-    ]
+SCORES = Table(
+    "scores.parquet",
+    pa.schema(
+        [
+            pa.field("method", pa.string(), nullable=False),
+            pa.field("track_id", pa.string(), nullable=False),
+            pa.field("split", pa.string(), nullable=False),
+            pa.field("seconds", pa.float64(), nullable=False),
+            ("usdr_db", pa.float64()),
+            ("csdr_db", pa.float64()),
+            ("si_sdr_db", pa.float64()),
+            ("leakage_db", pa.float64()),
+            pa.field("note", pa.string(), nullable=False),
+        ]
+    ),
 )
 
 # How each measure is averaged over tracks, by its definition.
@@ -97,7 +101,7 @@ def score_track(
 
 def scores_frame(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
     """The rows of `score_track` as a table with the columns and types of `SCORES`."""
-    return pa.Table.from_pylist(list(rows), schema=SCORES).to_pandas()
+    return pa.Table.from_pylist(list(rows), schema=SCORES.schema).to_pandas()
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from data.errors import InputError
+from data.tables import Table
 from models.evaluate import ICA, IDEAL_MASK, MIXTURE
 
 PEERS_FILE = Path(__file__).with_name("peers.yaml")
@@ -22,19 +23,22 @@ CANDIDATE, PUBLISHED = "candidate", "published"
 
 # vocals_*: of the vocals alone. overall_*: mean of four stems, from publications only. scored_on: never compare
 # numbers in which this differs.
-LEADERBOARD = pa.schema(
-    [
-        ("name", pa.string()),
-        ("kind", pa.string()),
-        ("scored_on", pa.string()),
-        ("tracks", pa.int64()),
-        ("vocals_usdr_mean_db", pa.float64()),
-        ("vocals_csdr_median_db", pa.float64()),
-        ("vocals_si_sdr_mean_db", pa.float64()),
-        ("overall_sdr_db", pa.float64()),
-        ("extra_data", pa.string()),
-        ("source", pa.string()),
-    ]
+LEADERBOARD = Table(
+    "leaderboard.parquet",
+    pa.schema(
+        [
+            ("name", pa.string()),
+            ("kind", pa.string()),
+            ("scored_on", pa.string()),
+            ("tracks", pa.int64()),
+            ("vocals_usdr_mean_db", pa.float64()),
+            ("vocals_csdr_median_db", pa.float64()),
+            ("vocals_si_sdr_mean_db", pa.float64()),
+            ("overall_sdr_db", pa.float64()),
+            ("extra_data", pa.string()),
+            ("source", pa.string()),
+        ]
+    ),
 )
 
 _COLUMN_OF = {"vocals_csdr": "vocals_csdr_median_db", "overall_sdr": "overall_sdr_db"}

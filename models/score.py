@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 
 from data import audio
-from data.tables import read_table, write_table
+from data.tables import read_table
 from models.evaluate import ICA, IDEAL_MASK, MIXTURE, SCORES, score_track, scores_frame
 from models.ica import separate_ica
 from models.masks import ideal_ratio_mask
 from models.measuring import Job, Log, run_job
 
-SCORES_FILE = "scores.parquet"
 AUDIO_FOLDER = "audio"
 
 Rows = list[dict[str, object]]
@@ -35,7 +34,7 @@ def score_baselines(held_out: pd.DataFrame, root: Path, folder: Path, log: Log) 
     """Score the mixture itself, ICA, and the ideal ratio mask on every held-out track (schema SCORES).
 
     `held_out` has track_id, split, mixture_path, vocals_path (relative to `root`). Scores are written to
-    `folder/scores.parquet`, ICA's estimates of the reserved tracks to `folder/audio/`.
+    `folder`, ICA's estimates of the reserved tracks to `folder/audio/`.
     """
 
     def methods(row: Any, mixture: audio.Audio, vocals: audio.Audio) -> Rows:
@@ -96,7 +95,7 @@ def _score(
         rows += methods(row, mixture, vocals)
         log(f"scored {number} of {len(held_out)}: {row.track_id}: {_in_words(rows[-1])}")
     scores = scores_frame(rows)
-    write_table(folder / SCORES_FILE, scores, SCORES)
+    SCORES.write(folder, scores)
     return scores
 
 

@@ -18,7 +18,8 @@ from types import FrameType
 from typing import Any
 
 from data.errors import InputError
-from data.loopback import PAIRS, PAIRS_FILE
+from data.layout import Layout
+from data.loopback import PAIRS
 from data.settings import load_settings
 from data.tables import read_table
 from models.candidate import Candidate, load_candidate
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter, extras: Mapping[str, Any]) -> None:
     settings = load_settings()
-    pairs = read_table(options.pairs or settings.root / "training_set" / "loopback" / PAIRS_FILE, PAIRS)
+    pairs = read_table(options.pairs or PAIRS.path(Layout(settings.root).loopback), PAIRS)
 
     # Torch takes seconds to load: bad input is told before that.
     from models.checkpoint import current_commit
@@ -72,7 +73,7 @@ def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter
         licences=tuple(extras.get("licences", ())),
         git_commit=extras.get("git_commit") or current_commit(),
     )
-    output = options.output or settings.root / "separators" / "checkpoint" / candidate.name
+    output = options.output or Layout(settings.root).checkpoint(candidate.name)
     device = own_device(choose_device(options.device or settings.device))
     with join_processes(device) as processes:
         train(

@@ -15,8 +15,8 @@ import pandas as pd
 from data.audio import SAMPLE_RATE
 from data.chunks import rows_of
 from data.loopback import PAIRS
-from data.tables import read_table, write_table
-from models.contest import VALIDATION, VALIDATION_FILE
+from data.tables import read_table
+from models.contest import VALIDATION
 from models.measuring import Job, Log, run_job
 
 
@@ -43,7 +43,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
 
 def _work(job: Job, log: Log) -> None:
     frame = validate_checkpoint(job.checkpoint, read_table(job.tracks, PAIRS), job.audio_root, job.device)
-    write_table(job.output / VALIDATION_FILE, frame, VALIDATION)
+    VALIDATION.write(job.output, frame)
     log(f"measured on {len(frame)} validation tracks: {frame['usdr_db'].mean():.2f} dB uSDR")
 
 

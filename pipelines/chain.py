@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import dagster as dg
 
@@ -85,9 +84,9 @@ class Chain:
             self.tally.add(event)
         return result.success
 
-    def prepare(self, lane: Lane, root: Path) -> None:
+    def prepare(self, lane: Lane, settings: Settings) -> None:
         """Prepare the tracks of a lane that are not prepared yet; all others are only counted."""
-        jobs = track_jobs(root, lane.dataset)
+        jobs = track_jobs(settings, lane.dataset)
         wanted = {slug for slug, job in jobs.items() if not is_prepared(job)}
         ranges = partition_ranges(self.instance.get_dynamic_partitions(lane.tracks), wanted)
         self.tally.unchanged += 2 * (len(jobs) - sum(len(partitions) for partitions in ranges))
@@ -110,7 +109,7 @@ def run_chain(settings: Settings, candidates: Sequence[str]) -> Tally:
         if not chain.run("ingest"):
             return chain.tally
         for lane in LANES:
-            chain.prepare(lane, settings.root)
+            chain.prepare(lane, settings)
         if not chain.run("assemble"):
             return chain.tally
         for name in [name for name in candidates if chain.run("train", partition=name)]:

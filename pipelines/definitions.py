@@ -17,11 +17,12 @@ from pipelines.sensors import SENSORS
 def build_definitions(settings: Settings) -> dg.Definitions:
     """The whole code location with other settings: for tests and for programs."""
     parameters = {key: chosen(settings) for key, chosen in training_set.PARAMETERS.items()}
+    parameters[separators.CHECKPOINT] = separators.candidate_versions(settings)
     return dg.Definitions(
         assets=[
             *(asset for lane in lanes.LANES for asset in lane.assets),
             *(with_parameters(asset, parameters) for asset in training_set.ASSETS),
-            *separators.ASSETS,
+            *(with_parameters(asset, parameters) for asset in separators.ASSETS),
             *evaluation.ASSETS,
             *promotion.ASSETS,
             *reporting.ASSETS,
@@ -29,6 +30,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         asset_checks=[
             *(check for lane in lanes.LANES for check in lane.checks),
             *training_set.CHECKS,
+            *evaluation.CHECKS,
             *promotion.CHECKS,
         ],
         jobs=JOBS,

@@ -12,6 +12,7 @@ import yaml
 
 from data.engine import cores
 from data.files import publish
+from data.layout import Layout
 
 PROCESS_TAG = "isolation/process"
 _SERVER_TAG = ".dagster/grpc_info"  # where Dagster's own launcher notes which code server started a run
@@ -36,7 +37,7 @@ _CONFIGURATION = {
 
 def prepare_home(root: Path) -> Path:
     """Create or refresh `DAGSTER_HOME` under the storage root, point this process at it, and return it."""
-    home = root / "dagster"
+    home = Layout(root).dagster
     home.mkdir(parents=True, exist_ok=True)
     wanted = yaml.safe_dump(_CONFIGURATION, sort_keys=False)
     configuration = home / "dagster.yaml"

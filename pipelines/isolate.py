@@ -18,12 +18,12 @@ from tqdm import tqdm
 from data import audio
 from data.errors import InputError
 from data.files import publish
+from data.layout import CHECKPOINT_FILE, Layout
 from data.settings import load_settings
 
 if TYPE_CHECKING:
     from models.separate import Separates
 
-CHAMPION_FILE = Path("evaluation", "champion", "checkpoint.pt")
 BAD_INPUT = 2
 
 
@@ -38,7 +38,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     try:
         settings = load_settings()
         outputs = _outputs(options.songs, options.output)
-        model = options.model or settings.root / CHAMPION_FILE
+        model = options.model or Layout(settings.root).champion / CHECKPOINT_FILE
         if not model.is_file() and options.model is None:
             raise InputError(
                 "champion",

@@ -10,6 +10,10 @@ from assets.lanes import LANES
 # Runs of these jobs write the same outputs: one at a time, as the instance's configuration says.
 ALONE = {"isolation/alone": "yes"}
 TRAINING_SET = dg.AssetSelection.groups(training_set.GROUP)
+# Asked wherever the training set is made, for a run that prepares tracks and fails asks nothing any more.
+CURRENT = dg.AssetSelection.checks(
+    *(key for lane in LANES for check in lane.checks for key in check.check_keys if key.name == "every_track_current")
+)
 EVALUATION = dg.AssetSelection.groups(evaluation.GROUP)
 
 ingest = dg.define_asset_job(
@@ -21,7 +25,7 @@ ingest = dg.define_asset_job(
 prepare = {
     lane.dataset.name: dg.define_asset_job(
         f"prepare_{lane.dataset.name}",
-        selection=dg.AssetSelection.assets(lane.prepared),
+        selection=dg.AssetSelection.assets(lane.prepared).without_checks(),
         description=f"Stems and normalised audio of every track of {lane.dataset.title}.",
     )
     for lane in LANES
@@ -29,7 +33,7 @@ prepare = {
 
 assemble = dg.define_asset_job(
     "assemble",
-    selection=TRAINING_SET,
+    selection=TRAINING_SET | CURRENT,
     tags=ALONE,
     description="Manifest, splits and loopback pairs of all prepared tracks.",
 )
@@ -49,7 +53,7 @@ evaluate = dg.define_asset_job(
 
 retrain = dg.define_asset_job(
     "retrain",
-    selection=TRAINING_SET | dg.AssetSelection.groups(separators.GROUP) | EVALUATION,
+    selection=TRAINING_SET | CURRENT | dg.AssetSelection.groups(separators.GROUP) | EVALUATION,
     tags=ALONE,
     description="The training set as it is now, one candidate trained on it, and everything compared again.",
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from data.audio import require_program
 from data.errors import InputError
+from data.layout import REPORT_FILE, Layout
 from data.recognition import require_library
 from data.settings import Settings, load_settings
 from models.candidate import candidate_path, load_candidate
@@ -52,15 +53,13 @@ def main(arguments: Iterable[str] | None = None) -> int:
 
 
 def _conclude(tally: Tally, settings: Settings) -> int:
-    from assets.evaluation import LEADERBOARD, LEADERBOARD_FILE
-    from assets.recording import folder_of, markdown_table
-    from assets.reporting import REPORT, REPORT_FILE
-    from data.tables import read_table
+    from assets.recording import markdown_table
+    from models.leaderboard import LEADERBOARD
 
-    board = folder_of(settings.root, LEADERBOARD) / LEADERBOARD_FILE
-    report = folder_of(settings.root, REPORT) / REPORT_FILE
-    if board.is_file():
-        table = read_table(board)
+    layout = Layout(settings.root)
+    report = layout.report / REPORT_FILE
+    if LEADERBOARD.path(layout.leaderboard).is_file():
+        table = LEADERBOARD.read(layout.leaderboard)
         own = table.loc[table["source"] == "this project"].dropna(axis="columns", how="all")
         print(f"\n{markdown_table(own.drop(columns=['source', 'scored_on']))}")
     if tally.failures:

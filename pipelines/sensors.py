@@ -58,7 +58,11 @@ def build_sensor(lane: Lane) -> dg.SensorDefinition:
                 asset_selection=[asset.key for asset in lane.sources],
             )
             return
-        jobs = track_jobs(settings.root, lane.dataset)
+        try:
+            jobs = track_jobs(settings, lane.dataset)
+        except InputError as problem:  # labels that are missing, or that an earlier version wrote
+            yield dg.SkipReason(f"{problem}\n(run the job `ingest`)")
+            return
         waiting = {slug: job for slug, job in jobs.items() if not is_prepared(job)}
         if not waiting:
             yield dg.SkipReason(f"all {len(jobs)} tracks are prepared")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from data.archives import extract_archive
 from data.download import RemoteFile, download
 from data.errors import InputError
 from data.files import sha256_of
+from data.layout import Layout
+from data.recipe import Recipe
 from data.settings import Settings
 from data.tracks import SourceTrack
 
@@ -33,10 +35,27 @@ class Dataset(ABC):
     """Raise it when `extract` would write other samples for the same files."""
     has_metadata: bool = False
     """Whether labels come in files of their own, and `read_metadata` reads them."""
+    later_labels: tuple[str, ...] = ()
+    """Columns of the metadata table that came later: where they are empty, a track is what it was before them."""
 
     def setting(self, settings: Settings) -> str:
         """The value of this dataset's own setting: `off`, `demo`, ..., or a path."""
         return settings.source(self.name)
+
+    def configured(self, settings: Settings) -> Dataset:
+        """This dataset, holding as values whatever settings change what `extract` writes; itself where none do.
+
+        Called wherever a track is prepared or asked for, before it travels to a worker, which has no settings.
+        """
+        return self
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What `extract` goes by besides its arguments (JSON values), part of the recipe of every track's stems.
+
+        A value under which it writes what it always wrote is left out, so that what was made before stays valid.
+        """
+        return {}
 
     @abstractmethod
     def obtain(self, settings: Settings, log: Log) -> Path:
@@ -66,11 +85,6 @@ class Dataset(ABC):
         raise NotImplementedError(f"{self.name} has no metadata of its own")
 
 
-def raw_folder(settings: Settings, dataset: str) -> Path:
-    """Where raw files lie that were generated, downloaded or unpacked rather than found."""
-    return settings.root / dataset / "raw"
-
-
 def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) -> Path:
     """The folder that a setting's path names; a zip or tar archive is unpacked under the storage root first.
 
@@ -81,19 +95,15 @@ def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) ->
         return path
     if path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
         status = path.stat()
-        wanted = cache.fingerprint(
-            code_version="1",
-            parameters={"archive": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns},
-            inputs={},
-        )
-        folder = raw_folder(settings, dataset)
+        recipe = Recipe("1", {"archive": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}, {})
+        folder = Layout(settings.root).raw(dataset)
 
         def unpack(partial: Path) -> dict[str, Any]:
             log(f"unpacking {path.name} ({status.st_size / 1e9:.2f} GB)")
             extract_archive(path, partial)
             return {}
 
-        cache.make(folder, wanted, unpack)
+        cache.make(folder, recipe, unpack)
         return folder
     raise InputError(
         f"setting ISOLATION_{dataset.upper()}",
@@ -110,12 +120,10 @@ def fetched(settings: Settings, dataset: str, file: RemoteFile, log: Log) -> Pat
     A verified archive is kept until it is unpacked, so that a run that was killed goes on where it was. Raises
     InputError where the download fails or what came is no archive.
     """
-    downloads = settings.root / dataset / "downloads"
+    downloads = Layout(settings.root).downloads(dataset)
     folder = downloads / file.name.partition(".")[0]
     archive = downloads / file.name
-    wanted = cache.fingerprint(
-        code_version="1", parameters={"url": file.url.split("?")[0], "checksum": list(file.checksum or [])}, inputs={}
-    )
+    recipe = Recipe("1", {"url": file.url.split("?")[0], "checksum": list(file.checksum or [])}, {})
 
     def work(partial: Path) -> dict[str, Any]:
         if not archive.is_file():
@@ -134,6 +142,6 @@ def fetched(settings: Settings, dataset: str, file: RemoteFile, log: Log) -> Pat
         extract_archive(archive, partial)
         return {"url": file.url.split("?")[0], "sha256": sha256_of(archive)}
 
-    cache.make(folder, wanted, work)
+    cache.make(folder, recipe, work)
     archive.unlink(missing_ok=True)
     return folder

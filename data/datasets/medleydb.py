@@ -1,23 +1,29 @@
 """MedleyDB: multitracks whose vocals are the sum of their vocal stems, labelled by YAML files kept elsewhere.
 
-Reading the labels is `data.medleydb_metadata`'s; here the archive is searched, and stems are summed.
+Stems were bounced at other levels than they have in the mix. `mixture - vocals` is the accompaniment only where the
+voices are summed as loud as the mix has them, so each vocal stem takes the gain that it was measured at. Reading the
+labels is `data.medleydb_metadata`'s, measuring gains is `data.stem_gains`'; here the archive is searched, and stems
+are summed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from data import audio, cache, medleydb_metadata
-from data.datasets.base import Dataset, Log, fetched, folder_or_archive, raw_folder
+from data.datasets.base import Dataset, Log, fetched, folder_or_archive
 from data.download import RemoteFile, remote_files
 from data.errors import InputError
-from data.residual import StemSum
+from data.layout import Layout
+from data.recipe import Recipe
 from data.settings import Settings
+from data.stem_gains import StemFit, StemGains
 from data.tracks import MIXTURE, VOCALS, SourceTrack, refuse_duplicates, track_slug
 
 _MIX_SUFFIX = "_MIX.wav"
@@ -39,6 +45,18 @@ class MedleyDB(Dataset):
     description = "MedleyDB: MIX as mixture, all vocal stems summed as vocals, RAW ignored"
     code_version = "2"
     has_metadata = True
+    later_labels = medleydb_metadata.LATER
+
+    def __init__(self, gains: Literal["measured", "none"] = "measured") -> None:
+        self._gains = gains
+
+    def configured(self, settings: Settings) -> MedleyDB:
+        return MedleyDB(settings.medleydb_gains)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        # The plain sum is what was made before there was a choice.
+        return {} if self._gains == "none" else {"gains": self._gains}
 
     def obtain(self, settings: Settings, log: Log) -> Path:
         if settings.medleydb == "demo":
@@ -118,24 +136,39 @@ class MedleyDB(Dataset):
         mix = track.files[0]
         mixture = audio.info(mix)
         stems = [_Stem(mix.parent / f"{name}_STEMS" / str(row.stem_file), bool(row.vocal), mixture) for row in labelled]
-        voices = [stem.subtype for stem in stems if stem.vocal] or [mixture.subtype]
+        voices = [number for number, stem in enumerate(stems) if stem.vocal]
+        levels = _measure(mix, stems)
+        # Where the mixture is not made of these stems, a gain would be an accident: they stay as they were published.
+        applied = self._gains == "measured" and not levels.poor
+        gains = levels.usable[voices] if applied else np.ones((len(voices), audio.CHANNELS))
+        paths = [stems[number].path for number in voices]
+        subtype = _vocals_subtype([stems[number].subtype for number in voices] or [mixture.subtype], gains)
         try:
-            residual = _write(mix, stems, folder, mixture, audio.widest_subtype(voices))
+            _write(mix, paths, gains, folder, mixture, subtype)
         except audio.ClippingError:
-            # Together the voices are louder than integers can say.
-            residual = _write(mix, stems, folder, mixture, "FLOAT")
+            # Together, or at their level in the mix, the voices are louder than integers can say.
+            _write(mix, paths, gains, folder, mixture, "FLOAT")
         differences = [stem.frames - mixture.frames for stem in stems]
         return {
             "frames": mixture.frames,
             "sample_rate": mixture.sample_rate,
             "genre": str(metadata["genre"].iloc[0]),
             "stems": sorted({row.instrument for row in labelled}),
-            "vocal_stems": sum(stem.vocal for stem in stems),
+            "vocal_stems": len(voices),
             "vocal_kinds": sorted({row.instrument for row in labelled if row.vocal}),
             "has_bleed": bool(metadata["has_bleed"].iloc[0]),
             "labelled_instrumental": bool(metadata["instrumental"].iloc[0]),
             "length_difference": max(differences, key=abs, default=0),
-            "stem_sum_residual_db": residual.decibels(),
+            "stem_sum_residual_db": levels.plain_db,
+            "fitted_residual_db": levels.fitted_db,
+            "gains_applied": applied,
+            "vocal_stem_gains_left": _gains_of(levels.measured[voices, 0]),
+            "vocal_stem_gains_right": _gains_of(levels.measured[voices, 1]),
+            "vocal_stem_gains_published": _gains_of([_label(labelled[n], "published_gain") for n in voices]),
+            "vocal_gain_faults": [
+                f"{labelled[number].stem} {fault}" for number in voices for fault in levels.faults.get(number, [])
+            ],
+            "mixed_stems": [f"{row.stem}: {mixed}" for row in labelled if (mixed := _label(row, "mixed"))],
         }
 
     def read_metadata(self, settings: Settings, log: Log) -> tuple[pd.DataFrame, list[InputError]]:
@@ -166,28 +199,54 @@ class _Stem:
         self.path, self.vocal, self.frames, self.subtype = path, vocal, found.frames, found.subtype
 
 
-def _write(mix: Path, stems: list[_Stem], folder: Path, form: audio.AudioInfo, subtype: str) -> StemSum:
-    """Write the mixture and, as long as it, the sum of the vocal stems; all in one pass, a second at a time.
+def _measure(mix: Path, stems: Sequence[_Stem]) -> StemGains:
+    """The gain of every stem in the mix; one pass over all files, a second at a time."""
+    fit = StemFit(len(stems))
+    streams = [_stereo_blocks(stem.path) for stem in stems]
+    for mixture in _stereo_blocks(mix):
+        fit.feed(mixture, [next(stream, _NOTHING) for stream in streams])
+    return fit.finish()
 
-    Returns the comparison of the mixture with the sum of all stems.
-    """
-    residual = StemSum()
-    streams = [(_stereo_blocks(stem.path), stem.vocal) for stem in stems]
+
+def _vocals_subtype(voices: Sequence[str], gains: npt.NDArray[np.float64]) -> str:
+    """The sample format for the sum of stems of these formats: a scaled sample falls between the steps of 16 bit."""
+    return audio.widest_subtype(voices if (gains == 1.0).all() else [*voices, "PCM_24"])
+
+
+def _write(
+    mix: Path,
+    voices: Sequence[Path],
+    gains: npt.NDArray[np.float64],
+    folder: Path,
+    form: audio.AudioInfo,
+    subtype: str,
+) -> None:
+    """Write the mixture and, as long as it, the sum of the vocal stems at `gains (voices, channels=2)`."""
+    factors = [row[:, None] for row in gains.astype(np.float32)]
+    streams = [_stereo_blocks(path) for path in voices]
     with (
         audio.Writer(folder / MIXTURE, form.sample_rate, audio.widest_subtype([form.subtype])) as mixture_wav,
         audio.Writer(folder / VOCALS, form.sample_rate, subtype) as vocals_wav,
     ):
         for mixture in _stereo_blocks(mix):
-            parts = [(next(stream, _NOTHING), vocal) for stream, vocal in streams]
-            residual.feed(mixture, [part for part, _ in parts])
             vocals = np.zeros_like(mixture)
-            for part, vocal in parts:
-                if vocal:
-                    overlap = min(part.shape[1], mixture.shape[1])
-                    vocals[:, :overlap] += part[:, :overlap]
+            for stream, factor in zip(streams, factors, strict=True):
+                part = next(stream, _NOTHING)
+                overlap = min(part.shape[1], mixture.shape[1])
+                vocals[:, :overlap] += factor * part[:, :overlap]
             mixture_wav.write(mixture)
             vocals_wav.write(vocals)
-    return residual
+
+
+def _gains_of(gains: Iterable[float | None]) -> list[float | None]:
+    """Gains as JSON values: null where there is none."""
+    return [None if gain is None or np.isnan(gain) else float(gain) for gain in gains]
+
+
+def _label(row: Any, name: str) -> Any:
+    """A label of a stem, None where the metadata says nothing of it."""
+    value = getattr(row, name, None)
+    return None if value is None or pd.isna(value) else value
 
 
 def _stereo_blocks(path: Path) -> Iterator[audio.Audio]:
@@ -213,7 +272,7 @@ def _demo(settings: Settings, log: Log) -> Path:
         (partial / "audio" / "licence.txt").write_text("CC0 1.0 (generated by this project)\n")
         return {}
 
-    folder = raw_folder(settings, "medleydb")
-    wanted = cache.fingerprint(code_version=corpus.VERSION, parameters={"seed": settings.seed}, inputs={})
-    cache.make(folder, wanted, generate)
+    folder = Layout(settings.root).raw("medleydb")
+    recipe = Recipe(corpus.MEDLEYDB_VERSION, {"seed": settings.seed}, {})
+    cache.make(folder, recipe, generate)
     return folder

@@ -17,10 +17,12 @@ import pandas as pd
 import yaml
 
 from data import audio, cache
-from data.datasets.base import Dataset, Log, fetched, folder_or_archive, raw_folder
+from data.datasets.base import Dataset, Log, fetched, folder_or_archive
 from data.download import RemoteFile
 from data.duplicates import medleydb_in_musdb18, name_key
 from data.errors import InputError
+from data.layout import Layout
+from data.recipe import Recipe
 from data.residual import StemSum
 from data.settings import Settings
 from data.tracks import MIXTURE, VOCALS, SourceTrack, refuse_duplicates, track_slug
@@ -65,12 +67,12 @@ class Musdb18(Dataset):
     code_version = "1"
 
     def obtain(self, settings: Settings, log: Log) -> Path:
-        folder = raw_folder(settings, self.name)
+        folder = Layout(settings.root).raw(self.name)
         if settings.musdb18 == "demo":
             from data.demo import corpus
 
-            wanted = cache.fingerprint(code_version=corpus.VERSION, parameters={"seed": settings.seed}, inputs={})
-            cache.make(folder, wanted, lambda partial: _generate(partial, settings.seed, log))
+            recipe = Recipe(corpus.VERSION, {"seed": settings.seed}, {})
+            cache.make(folder, recipe, lambda partial: _generate(partial, settings.seed, log))
             return folder
         if settings.musdb18 in _ARCHIVES:
             file = _ARCHIVES[settings.musdb18]

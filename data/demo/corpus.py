@@ -27,10 +27,13 @@ from data.demo.voice import draw_singer
 from data.errors import InputError
 from data.files import publish_folder
 
-VERSION = "1"  # raise it when the same seed would give other files
+# Raised when the same seed would give other files.
+VERSION = "1"  # of MUSDB18's part
+MEDLEYDB_VERSION = "2"
 
 _SOURCES = ("drums", "bass", "other", "vocals")
 _BITRATE = 256000
+_FADER_DB = 6.0  # by which a stem of MedleyDB's format may be off its level in the mix
 _TEST_SHARE = 5 / 16
 _MOST_TRACKS = 40  # each part of the corpus has that many names to itself
 _EXCERPT = "The Easton Ellises - Falcon 69"
@@ -102,8 +105,9 @@ def write_medleydb(
     """Write a corpus in MedleyDB's layout below `root`, and its YAML files into `metadata`.
 
     Of every eight tracks two have no vocal stem (one of them labelled as if it had, which happens in the real data),
-    two have one, three have two, one has four; 16 and 24 bit, a mono stem now and then. Each folder appears whole or
-    not at all, the audio after the metadata. Raises ValueError for a number of tracks that the demo has no names for.
+    two have one, three have two, one has four; 16 and 24 bit, a mono stem now and then. As in the real data, stems are
+    not as loud as in the mix. Each folder appears whole or not at all, the audio after the metadata. Raises ValueError
+    for a number of tracks that the demo has no names for.
     """
     _check_tracks(tracks, 1)
     with publish_folder(root) as partial, publish_folder(metadata) as partial_metadata:
@@ -216,10 +220,13 @@ def _medleydb_track(plan: _Plan) -> str:
     stems_folder.mkdir(parents=True)
     raw_folder.mkdir()
     described: dict[str, Any] = {}
+    # Bounced before the faders were where the mix has them; a stem of its own draw, so that none follows from another.
+    faders = np.random.default_rng([*plan.seed, 11])
     for number, (instrument, stem) in enumerate(zip(recording.instruments, recording.stems, strict=True), start=1):
         stem_file, raw_file = f"{name}_STEM_{number:02d}.wav", f"{name}_RAW_{number:02d}_01.wav"
         mono = plan.mono_stem and number == 2
-        _write(stems_folder / stem_file, stem.mean(axis=0, keepdims=True) if mono else stem, plan.subtype)
+        bounced = np.float32(min(10 ** (faders.uniform(-_FADER_DB, _FADER_DB) / 20), 0.99 / np.abs(stem).max()))
+        _write(stems_folder / stem_file, bounced * (stem.mean(axis=0, keepdims=True) if mono else stem), plan.subtype)
         # What the microphone heard, before any fader: never part of a sum.
         _write(raw_folder / raw_file, stem * np.float32(0.5), plan.subtype)
         described[f"S{number:02d}"] = {
@@ -228,7 +235,7 @@ def _medleydb_track(plan: _Plan) -> str:
             "instrument": instrument,
             "raw": {"R01": {"filename": raw_file, "instrument": instrument}},
         }
-    # Mastering: a little louder, with the peaks rounded off, so that the mix is close to its stems' sum and not equal.
+    # Mastering: a little louder, with the peaks rounded off, so that the mix is close to a sum of its stems, not equal.
     _write(folder / f"{name}_MIX.wav", np.tanh(np.float32(1.1) * recording.mixture), plan.subtype)
     instrumental = not plan.sung if plan.labelled_instrumental is None else plan.labelled_instrumental
     content = {

@@ -12,15 +12,13 @@ import pandas as pd
 from torch import Tensor
 
 from data.files import publish
-from data.tables import write_table
+from data.layout import CHECKPOINT_FILE, CURVES_PICTURE_FILE, STATE_FILE
 from models.candidate import Candidate
 from models.checkpoint import Checkpoint, current_commit, save_checkpoint
-from models.contest import VALIDATION, VALIDATION_FILE
+from models.contest import VALIDATION
 from models.curves import CURVES
 from models.report.figures import curves_figure
-from models.training.state import STATE_FILE, Progressed, Saved, load_state, save_state
-
-CHECKPOINT_FILE, CURVES_FILE, PICTURE_FILE = "checkpoint.pt", "curves.parquet", "curves.png"
+from models.training.state import Progressed, Saved, load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -93,9 +91,9 @@ class Results:
     def write_curves(self, progressed: Progressed) -> bytes:
         """Bring the table and the picture of the curves up to date; returns the picture."""
         frame = _curves(progressed)
-        write_table(self.folder / CURVES_FILE, frame, CURVES)
+        CURVES.write(self.folder, frame)
         picture = curves_figure(frame, f"Training of {self._candidate.name}")
-        with publish(self.folder / PICTURE_FILE) as partial:
+        with publish(self.folder / CURVES_PICTURE_FILE) as partial:
             partial.write_bytes(picture)
         return picture
 
@@ -134,7 +132,7 @@ class Results:
                 git_commit=provenance.git_commit,
             ),
         )
-        write_table(self.folder / VALIDATION_FILE, pd.DataFrame(progressed.validation), VALIDATION)
+        VALIDATION.write(self.folder, pd.DataFrame(progressed.validation))
 
 
 def _curves(progressed: Progressed) -> pd.DataFrame:

@@ -22,7 +22,6 @@ from data.files import publish
 from models.candidate import Candidate
 from models.context import UNMEASURED, Context
 
-STATE_FILE = "state.pt"
 # Part of every state: one that was written by another version of the training code is not gone on with.
 VERSION = "2"
 

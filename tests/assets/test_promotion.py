@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from listener import Listener
 from tiny import tiny_candidate, tiny_pairs
+from training_root import write_manifest
 
 from assets.promotion import (
     CHAMPION_VALIDATION,
@@ -22,12 +23,13 @@ from assets.promotion import (
     standing_champion,
     verdict,
 )
-from assets.separators import training_fingerprint
+from assets.separators import training_recipe
 from data import cache
-from data.loopback import PAIRS, PAIRS_FILE
+from data.loopback import PAIRS
+from data.recipe import Recipe
 from data.settings import Settings
 from data.tables import read_table, write_table
-from models.contest import VALIDATION, VALIDATION_FILE, validation_frame
+from models.contest import VALIDATION, validation_frame
 from models.training import train
 
 GOOD, BAD = [5.0, 6.0, 7.0, 4.0], [3.0, 4.0, 5.0, 2.0]
@@ -41,15 +43,20 @@ class Arena:
         self.pairs = tiny_pairs(root, train=2, validation=4, seconds=0.2)
         self.write_pairs(self.pairs)
 
+    @property
+    def settings(self) -> Settings:
+        return Settings(storage=self.root, device="cpu")
+
     def write_pairs(self, pairs: pd.DataFrame) -> None:
         folder = self.root / "training_set" / "loopback"
         shutil.rmtree(folder, ignore_errors=True)
 
         def work(partial: Path) -> dict[str, object]:
-            write_table(partial / PAIRS_FILE, pairs, PAIRS)
+            write_table(partial / PAIRS.file, pairs, PAIRS)
             return {}
 
-        cache.make(folder, "pairs", work, version=cache.BY_CONTENT)
+        cache.make(folder, Recipe("pairs", {}, {}), work, version=PAIRS.version_in)
+        write_manifest(self.root, pairs)
 
     def train(self, name: str, usdr_db: list[float], seed: int = 0, checkpoint: Path | None = None) -> str:
         """Leave a training with these scores on today's validation tracks; returns its fingerprint."""
@@ -59,21 +66,21 @@ class Arena:
 
         def work(partial: Path) -> dict[str, object]:
             frame = validation_frame(dict(zip(tracks, usdr_db, strict=True)))
-            write_table(partial / VALIDATION_FILE, frame, VALIDATION)
+            write_table(partial / VALIDATION.file, frame, VALIDATION)
             if checkpoint is None:
                 (partial / "checkpoint.pt").write_text(f"{name} {seed}")
             else:
                 shutil.copyfile(checkpoint, partial / "checkpoint.pt")
+            PAIRS.write(partial, self.pairs)
             return {"settings": parameters}
 
-        return cache.make(folder, training_fingerprint(parameters, pairs), work).record.fingerprint
+        return cache.make(folder, training_recipe(parameters, pairs), work).record.fingerprint
 
     def promote(self) -> dg.ExecuteInProcessResult:
         """What a run does that asks who is champion."""
-        settings = Settings(storage=self.root, device="cpu")
         return dg.materialize(
             [champion_validation, challenger, champion, better_than_the_champion],
-            resources={"settings": settings, "process": dg.PipesSubprocessClient()},
+            resources={"settings": self.settings, "process": dg.PipesSubprocessClient()},
             raise_on_error=False,
         )
 
@@ -88,7 +95,7 @@ def arena(tmp_path: Path) -> Arena:
 
 
 def test_without_a_champion_the_best_candidate_becomes_it(arena: Arena) -> None:
-    assert verdict(arena.root) is None
+    assert verdict(arena.settings) is None
     arena.train("toy", BAD)
     arena.train("report", GOOD)
     assert arena.promote().success
@@ -101,7 +108,7 @@ def test_a_better_training_takes_its_place_and_the_verdict_stays_the_same(arena:
     arena.train("toy", GOOD, seed=1)
     assert arena.promote().success
     assert arena.promoted == "toy 1"
-    found = verdict(arena.root)
+    found = verdict(arena.settings)
     assert found is not None
     assert found.promoted
     assert found.champion.reason.startswith("toy is better than the champion, an earlier training of it: +2.00 dB")
@@ -136,9 +143,9 @@ def test_a_training_on_other_pairs_does_not_contend(arena: Arena) -> None:
     arena.train("toy", BAD)
     arena.train("report", GOOD)
     arena.write_pairs(arena.pairs.assign(frames=arena.pairs["frames"] - 1))
-    assert challenger_today(arena.root) is None
+    assert challenger_today(arena.settings) is None
     arena.train("toy", BAD, seed=1)
-    found = challenger_today(arena.root)
+    found = challenger_today(arena.settings)
     assert found is not None
     assert found.name == "toy"
 
@@ -150,7 +157,7 @@ def test_tracks_that_the_champion_was_trained_on_have_no_say(arena: Arena) -> No
     own = arena.root / "evaluation" / "champion"
     pairs = arena.pairs.copy()
     pairs.loc[pairs["track_id"] == "demo/song-5", "split"] = "train"
-    write_table(own / PAIRS_FILE, pairs, PAIRS)
+    write_table(own / PAIRS.file, pairs, PAIRS)
     record = json.loads((own / "record.json").read_text())
     stamps = cache.stamp_files(own)
     record["files"] = {name: vars(stamp) for name, stamp in stamps.items()}
@@ -161,11 +168,11 @@ def test_tracks_that_the_champion_was_trained_on_have_no_say(arena: Arena) -> No
     measured = {"champion": "toy", "fingerprint": standing.fingerprint}
 
     def work(partial: Path) -> dict[str, str]:
-        shutil.copyfile(own / VALIDATION_FILE, partial / VALIDATION_FILE)
+        shutil.copyfile(own / VALIDATION.file, partial / VALIDATION.file)
         return measured
 
-    cache.make(arena.root.joinpath(*CHAMPION_VALIDATION.path), "by hand", work)
-    found = verdict(arena.root)
+    cache.make(arena.root.joinpath(*CHAMPION_VALIDATION.path), Recipe("by hand", {}, {}), work)
+    found = verdict(arena.settings)
     assert found is not None
     assert found.contest is not None
     assert found.contest.comparison.tracks == 3
@@ -175,13 +182,13 @@ def test_tracks_that_the_champion_was_trained_on_have_no_say(arena: Arena) -> No
 def test_on_other_validation_tracks_the_champion_is_measured_again(arena: Arena, tmp_path: Path) -> None:
     """Really: its checkpoint, in a process of its own."""
     train(tiny_candidate(), arena.pairs, arena.root, tmp_path / "trained", Listener())
-    own = read_table(tmp_path / "trained" / VALIDATION_FILE, VALIDATION)
+    own = read_table(tmp_path / "trained" / VALIDATION.file, VALIDATION)
     arena.train("toy", [90.0] * 4, checkpoint=tmp_path / "trained" / "checkpoint.pt")
     assert arena.promote().success
     arena.write_pairs(arena.pairs.assign(vocals_sha256="another checksum"))
     arena.train("toy", GOOD, seed=1)
     arena.promote()
-    measured = read_table(arena.root / "evaluation" / "champion_validation" / VALIDATION_FILE, VALIDATION)
+    measured = read_table(arena.root / "evaluation" / "champion_validation" / VALIDATION.file, VALIDATION)
     pd.testing.assert_frame_equal(measured, own, atol=1e-4)  # and not the 90 dB of before
     record = cache.require(arena.root / "evaluation" / "champion_validation", "scores")
     assert record.measured["how"] == "measured again, on today's tracks"
@@ -201,13 +208,13 @@ def test_votes_decide_over_validation_until_what_was_voted_on_is_gone(
     vote = {"ballot": "b1", "voter": "Ann", "votes": {"t": "B"}}
     (arena.root / "votes" / "votes-ann.json").write_text(json.dumps(vote))
     # Nobody has listened to a training without scores of its own.
-    found = challenger_today(arena.root)
+    found = challenger_today(arena.settings)
     assert found is not None
     assert found.name == "toy"
-    monkeypatch.setattr("assets.promotion.scores_are_of_today", lambda root, name: True)
+    monkeypatch.setattr("assets.promotion.scores_are_of_today", lambda settings, name: True)
     assert arena.promote().success
     assert arena.promoted == "report 0"
     (test / "key.json").write_text(json.dumps(key | {"ballot": "b2"}))
-    found = challenger_today(arena.root)
+    found = challenger_today(arena.settings)
     assert found is not None
     assert found.name == "toy"

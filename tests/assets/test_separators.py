@@ -19,6 +19,9 @@ from assets.partitions import CANDIDATES
 from assets.separators import checkpoint
 from benchmarks.processes import descendants
 from data import cache
+from data.heard import HEARD
+from data.layout import Layout
+from data.loopback import PAIRS
 from data.settings import Settings
 from models.checkpoint import load_checkpoint
 
@@ -76,7 +79,9 @@ def test_a_checkpoint_knows_its_data_and_its_run_has_a_name(root: Root) -> None:
     assert str(metadata["run"]).startswith(f"{NAME}-20")
     kept = load_checkpoint(root.folder / "checkpoint.pt")
     assert kept.licences == ("CC BY 4.0",)
-    assert kept.fingerprints == {"loopback": "pairs"}
+    pairs = PAIRS.read(Layout(root.storage).loopback)
+    assert kept.fingerprints == {"loopback": PAIRS.version(pairs)}
+    assert list(HEARD.read(root.folder)["track_id"]) == sorted(pairs["track_id"])
     assert not (root.storage / "separators" / "unfinished" / NAME).exists()
     assert not (root.folder / "state.pt").exists()
 

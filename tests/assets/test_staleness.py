@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,14 @@ from dagster._core.loader import LoadingContext
 from small_datasets import write_hq_dataset, write_medleydb_track
 
 from assets.lanes import build_lane
+from assets.recording import latest_entry, track_event
+from assets.separators import CHECKPOINT
+from assets.training_set import LOOPBACK
+from data import cache
 from data.datasets import DATASETS
+from data.layout import Layout
+from data.loopback import PAIRS
+from data.manifest import MANIFEST
 from data.settings import Quality, Settings
 from pipelines.chain import Chain
 from pipelines.definitions import build_definitions
@@ -59,6 +68,17 @@ class Lab:
             keys = self.instance.get_dynamic_partitions(job.removeprefix("prepare_") + "_tracks")
             partitions = [partition] if partition else list(keys)
         assert chain.run(job, partitions=partitions), chain.tally.failures
+
+    def assemble(self) -> dict[str, dg.AssetCheckEvaluation]:
+        """Make the training set; returns what is said of MUSDB18's tracks, stems and canonical audio."""
+        self.run("assemble")
+        found = {}
+        for step in ("stems", "normalised"):
+            key = dg.AssetCheckKey(dg.AssetKey(["musdb18", step]), "every_track_current")
+            (record,) = self.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+            assert record.event is not None
+            found[step] = record.event.dagster_event.asset_check_evaluation_data
+        return found
 
     def stale(self, definitions: dg.Definitions | None = None, **changes: object) -> set[str]:
         """Every materialised asset, with its partition, that Dagster calls stale."""
@@ -146,3 +166,64 @@ def test_an_unaltered_outcome_makes_nothing_after_it_stale(lab: Lab) -> None:
     before = splits.stat().st_mtime_ns
     lab.run("assemble", **changes)
     assert splits.stat().st_mtime_ns == before
+
+
+def test_audio_of_a_raw_file_that_is_gone_is_trained_on_no_more_and_told(lab: Lab) -> None:
+    """A raw file is cut, and preparing it rightly fails: its old audio must not pass under the new file's checksum."""
+    raw = lab.folder / "musdb18" / "train" / "Artist 2 - Song 2" / "mixture.wav"
+    whole = raw.read_bytes()
+    raw.write_bytes(whole[: len(whole) // 2])
+    lab.run("ingest")
+    chain = Chain(build_definitions(lab.settings()), lab.instance)
+    assert not chain.run("prepare_musdb18", partitions=["artist-2-song-2"])
+    result = lab.assemble()
+    track = "musdb18/artist-2-song-2"
+    for step, event in result.items():
+        assert not event.passed, step
+        problems = str(event.metadata["problems"].value)
+        assert f"{track}: stems made before a change: raw files changed (mixture.wav)\n  {raw}" in problems
+        assert event.metadata["tracks"].value == 1
+    layout = Layout(lab.folder / "storage")
+    assert track not in set(MANIFEST.read(layout.manifest)["track_id"])
+    assert track not in set(PAIRS.read(layout.loopback)["track_id"])
+    (materialised,) = lab.instance.fetch_materializations(dg.AssetKey(["training_set", "manifest"]), limit=1).records
+    metadata = materialised.asset_materialization.metadata  # type: ignore[union-attr]
+    assert metadata["left_out_tracks"].value == 1
+    assert track in str(metadata["left_out"].value)
+
+    raw.write_bytes(whole)  # put back as it was: its audio is true again, and nothing is prepared
+    lab.run("ingest")
+    assert all(event.passed for event in lab.assemble().values())
+    (row,) = MANIFEST.read(layout.manifest).query("track_id == @track").itertuples()
+    assert f"{hashlib.sha256(whole).hexdigest()}  mixture.wav" in list(row.raw_checksums)
+
+
+def test_what_changed_is_named_and_counted_where_the_source_is_indexed(lab: Lab) -> None:
+    raw = lab.folder / "musdb18" / "train" / "Artist 2 - Song 2" / "mixture.wav"
+    samples, rate = soundfile.read(raw)
+    soundfile.write(raw, samples * 0.9, rate)
+    lab.run("ingest")
+    (record,) = lab.instance.fetch_materializations(dg.AssetKey(["musdb18", "archive"]), limit=1).records
+    metadata = record.asset_materialization.metadata  # type: ignore[union-attr]
+    assert metadata["changed_tracks"].value == 1
+    assert metadata["changed"].value == "artist-2-song-2"
+
+
+def test_a_changed_candidate_makes_its_checkpoint_stale(lab: Lab, tmp_path: Path) -> None:
+    candidates = tmp_path / "candidates"
+    shutil.copytree(Path(__file__).resolve().parents[2] / "models" / "candidates", candidates)
+    definitions = build_definitions(lab.settings(candidates=candidates))
+    version = definitions.get_repository_def().asset_graph.get(CHECKPOINT).code_version
+    pairs = cache.require(Layout(lab.folder / "storage").loopback, "pairs")
+    trained = cache.Outcome(pairs, cached=False)  # as if it had been trained on them
+    inputs, now = {LOOPBACK: pairs.version}, latest_entry(lab.instance)
+    event = track_event(CHECKPOINT, "toy", tmp_path, trained, 0.0, version or "", inputs, now)
+    lab.instance.report_runless_asset_event(event)
+    assert "separators/checkpoint toy" not in lab.stale(candidates=candidates)
+    file = candidates / "toy.yaml"
+    content = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(content | {"description": "in other words"}))
+    assert "separators/checkpoint toy" not in lab.stale(candidates=candidates)
+    content["training"]["batch_size"] += 1
+    file.write_text(yaml.safe_dump(content))
+    assert "separators/checkpoint toy" in lab.stale(candidates=candidates)

@@ -96,3 +96,11 @@ def test_a_file_without_audio_is_refused_and_nothing_is_left(tmp_path: Path) -> 
     with pytest.raises(InputError, match="ffmpeg can decode"):
         audio.decode_to(tmp_path / "a.txt", tmp_path / "out.wav")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_equal_samples_are_equal_bytes_whatever_the_time_of_day(tmp_path: Path) -> None:
+    """libsndfile writes the second of writing into the PEAK chunk of a floating-point wav."""
+    audio.write(tmp_path / "a.wav", noise(100) * 3, subtype="FLOAT")
+    content = (tmp_path / "a.wav").read_bytes()
+    assert b"PEAK" not in content[: len(content) - 100 * 8]
+    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav")[0], noise(100) * 3)

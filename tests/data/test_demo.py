@@ -118,16 +118,26 @@ def test_medleydb_has_no_one_two_and_four_vocal_stems_and_one_wrong_label(medley
     assert mislabelled == 1
 
 
-def test_medleydb_varies_bit_depth_and_channels_and_masters_the_mix(medleydb: tuple[Path, Path]) -> None:
+def test_medleydb_varies_bit_depth_and_channels(medleydb: tuple[Path, Path]) -> None:
     audio, _ = medleydb
     forms = {(soundfile.info(path).subtype, soundfile.info(path).channels) for path in audio.glob("*/*_STEMS/*.wav")}
     assert forms == {("PCM_16", 2), ("PCM_24", 2), ("PCM_16", 1)}
+
+
+def test_medleydb_masters_the_mix_and_has_stems_at_other_levels_than_in_it(medleydb: tuple[Path, Path]) -> None:
+    audio, _ = medleydb
+    off = []
     for folder in audio.iterdir():
         mix, _ = soundfile.read(folder / f"{folder.name}_MIX.wav")
-        stems = [soundfile.read(path, always_2d=True)[0] for path in folder.glob("*_STEMS/*.wav")]
-        total = np.sum([np.broadcast_to(stem, mix.shape) for stem in stems], axis=0)
+        stems = [soundfile.read(path, always_2d=True)[0] for path in sorted(folder.glob("*_STEMS/*.wav"))]
+        stereo = [np.broadcast_to(stem, mix.shape) for stem in stems]
+        gains = [np.linalg.lstsq(np.stack([s[:, c] for s in stereo], 1), mix[:, c])[0] for c in (0, 1)]
+        mended = np.stack([sum(g * s[:, c] for g, s in zip(gains[c], stereo, strict=True)) for c in (0, 1)], axis=1)
         assert np.abs(mix).max() < 1
-        assert 10 < decibels(mix, mix - total) < 40
+        assert 10 < decibels(mix, mix - mended) < 40
+        assert decibels(mix, mix - np.sum(stereo, axis=0)) < decibels(mix, mix - mended) - 3
+        off += list(np.abs(20 * np.log10(np.abs(gains[0]))))
+    assert np.mean(np.array(off) > 3) > 0.3
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_workers(tmp_path: Path) -> None:

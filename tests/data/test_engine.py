@@ -11,10 +11,10 @@ from small_datasets import write_hq_dataset
 
 from data.datasets.musdb18 import Musdb18
 from data.engine import ExecutorEngine
+from data.layout import Layout
 from data.preparation import is_prepared, prepare_track, track_jobs
 from data.settings import Settings
-from data.sources import INDEX, INDEX_FILE, build_index, index_folder
-from data.tables import write_table
+from data.sources import INDEX, build_index
 
 
 def test_every_job_is_done_once() -> None:
@@ -60,8 +60,8 @@ def test_another_engine_can_prepare_tracks(tmp_path: Path) -> None:
     bad.write_text("no audio")
     settings = Settings(storage=tmp_path / "storage", musdb18=str(tmp_path / "musdb18"))
     frame = build_index(Musdb18(), settings, lambda _: None, ExecutorEngine())
-    write_table(index_folder(settings.root, "musdb18") / INDEX_FILE, frame, INDEX)
-    jobs = track_jobs(settings.root, Musdb18())
+    INDEX.write(Layout(settings.root).index("musdb18"), frame)
+    jobs = track_jobs(settings, Musdb18())
     engine = ExecutorEngine(2, lambda workers: ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
     results = {result.slug: result for result in engine.as_completed(prepare_track, jobs.values())}
     problem = results.pop("artist-1-song-1").problem

@@ -10,6 +10,7 @@ import pytest
 
 from data import cache
 from data.files import publish, publish_folder, sha256_of
+from data.recipe import Recipe
 
 
 def test_a_file_appears_only_when_its_block_ends_well(tmp_path: Path) -> None:
@@ -51,10 +52,18 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
 
 def test_a_fingerprint_depends_on_code_parameters_and_inputs_only() -> None:
     def of(code: str = "1", parameter: int = 1, version: str = "x") -> str:
-        return cache.fingerprint(code_version=code, parameters={"a": parameter, "b": 0}, inputs={"i": version})
+        return Recipe(code, {"a": parameter, "b": 0}, {"i": version}).fingerprint
 
-    assert of() == cache.fingerprint(code_version="1", parameters={"b": 0, "a": 1}, inputs={"i": "x"})
+    assert of() == Recipe("1", {"b": 0, "a": 1}, {"i": "x"}).fingerprint
     assert len({of(), of(code="2"), of(parameter=2), of(version="y")}) == 4
+
+
+def by(name: str) -> Recipe:
+    return Recipe(name, {}, {})
+
+
+def content(folder: Path) -> str:
+    return (folder / "a.txt").read_text()
 
 
 class Work:
@@ -72,17 +81,17 @@ class Work:
 
 def test_work_is_done_once_per_fingerprint(tmp_path: Path) -> None:
     work = Work()
-    assert not cache.make(tmp_path / "out", "one", work).cached
-    again = cache.make(tmp_path / "out", "one", work)
+    assert not cache.make(tmp_path / "out", by("one"), work).cached
+    again = cache.make(tmp_path / "out", by("one"), work)
     assert (again.cached, again.record.measured, work.count) == (True, {"answer": 42}, 1)
-    assert not cache.make(tmp_path / "out", "two", work).cached
+    assert not cache.make(tmp_path / "out", by("two"), work).cached
     assert work.count == 2
 
 
 @pytest.mark.parametrize("damage", ["deleted", "shortened", "altered", "no record", "broken record"])
 def test_damaged_output_is_found_and_made_again(tmp_path: Path, damage: str) -> None:
     work, folder = Work(), tmp_path / "out"
-    cache.make(folder, "one", work)
+    cache.make(folder, by("one"), work)
     result = folder / "sub" / "result.bin"
     match damage:
         case "deleted":
@@ -98,30 +107,30 @@ def test_damaged_output_is_found_and_made_again(tmp_path: Path, damage: str) -> 
             (folder / cache.RECORD).unlink()
         case "broken record":
             (folder / cache.RECORD).write_text(json.dumps({"fingerprint": "one"}))
-    assert cache.recall(folder, "one") is None
-    assert not cache.make(folder, "one", work).cached
+    assert cache.recall(folder, by("one").fingerprint) is None
+    assert not cache.make(folder, by("one"), work).cached
     assert result.read_bytes() == b"result"
 
 
 def test_a_copied_output_with_new_times_is_still_trusted(tmp_path: Path) -> None:
     work, folder = Work(), tmp_path / "out"
-    cache.make(folder, "one", work)
+    cache.make(folder, by("one"), work)
     os.utime(folder / "sub" / "result.bin", ns=(1, 1))
-    assert cache.make(folder, "one", work).cached
+    assert cache.make(folder, by("one"), work).cached
     assert json.loads((folder / cache.RECORD).read_text())["files"]["sub/result.bin"]["mtime_ns"] == 1
 
 
 def test_work_that_fails_leaves_the_former_output(tmp_path: Path) -> None:
     work, folder = Work(), tmp_path / "out"
-    cache.make(folder, "one", work)
+    cache.make(folder, by("one"), work)
 
     def fail(partial: Path) -> dict[str, Any]:
         (partial / "half").write_text("half")
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        cache.make(folder, "two", fail)
-    assert cache.make(folder, "one", work).cached
+        cache.make(folder, by("two"), fail)
+    assert cache.make(folder, by("one"), work).cached
 
 
 def test_a_checksum_is_that_of_the_bytes(tmp_path: Path) -> None:
@@ -129,33 +138,72 @@ def test_a_checksum_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_a_version_by_content_changes_with_the_files_only(tmp_path: Path) -> None:
+def test_a_version_by_content_changes_with_the_content_only(tmp_path: Path) -> None:
     def work(text: str) -> Callable[[Path], dict[str, object]]:
         return lambda folder: {"length": (folder / "a.txt").write_text(text)}
 
     versions = []
     for wanted, text in (("first", "same"), ("second", "same"), ("third", "other")):
-        outcome = cache.make(tmp_path / "out", wanted, work(text), version=cache.BY_CONTENT)
+        outcome = cache.make(tmp_path / "out", by(wanted), work(text), version=content)
         assert not outcome.cached
         versions.append(outcome.record.version)
     assert versions[0] == versions[1] != versions[2]
-    assert cache.make(tmp_path / "out", "third", work("")).record.version == versions[2]
+    assert cache.make(tmp_path / "out", by("third"), work("")).record.version == versions[2]
+
+
+def test_content_that_stayed_keeps_the_version_that_an_earlier_release_gave_it(tmp_path: Path) -> None:
+    def work(folder: Path) -> dict[str, object]:
+        return {"length": (folder / "a.txt").write_text("same")}
+
+    cache.make(tmp_path / "out", by("first"), work, version="of the file's bytes")
+    again = cache.make(tmp_path / "out", by("second"), work, version=content)
+    assert (again.cached, again.record.version) == (False, "of the file's bytes")
 
 
 def test_the_version_is_the_fingerprint_or_what_is_given(tmp_path: Path) -> None:
-    assert cache.make(tmp_path / "a", "wanted", lambda _: {}).record.version == "wanted"
-    assert cache.make(tmp_path / "b", "wanted", lambda _: {}, version="given").record.version == "given"
+    assert cache.make(tmp_path / "a", by("wanted"), lambda _: {}).record.version == by("wanted").fingerprint
+    assert cache.make(tmp_path / "b", by("wanted"), lambda _: {}, version="given").record.version == "given"
 
 
 def test_checksums_of_linked_files_are_not_computed_again(tmp_path: Path) -> None:
-    made = cache.make(tmp_path / "a", "a", lambda folder: {"": (folder / "x").write_bytes(b"1") and None})
+    made = cache.make(tmp_path / "a", by("a"), lambda folder: {"": (folder / "x").write_bytes(b"1") and None})
     stamp = made.record.files["x"]
     forged = {"x": cache.Stamp(stamp.size, stamp.mtime_ns, "known")}
     linked = cache.make(
-        tmp_path / "b", "b", lambda folder: {"": os.link(tmp_path / "a" / "x", folder / "x")}, linked=forged
+        tmp_path / "b", by("b"), lambda folder: {"": os.link(tmp_path / "a" / "x", folder / "x")}, linked=forged
     )
     assert linked.record.files["x"].sha256 == "known"
     other = cache.make(
-        tmp_path / "c", "c", lambda folder: {"": (folder / "x").write_bytes(b"2") and None}, linked=forged
+        tmp_path / "c", by("c"), lambda folder: {"": (folder / "x").write_bytes(b"2") and None}, linked=forged
     )
     assert other.record.files["x"].sha256 != "known"
+
+
+def test_a_record_tells_its_recipe_and_what_differs_from_it(tmp_path: Path) -> None:
+    before = Recipe("1", {"training": {"rate": 0.002, "steps": 5}, "seed": 0}, {"a": "x", "b": "y", "c": "z"})
+    cache.make(tmp_path / "out", before, lambda _: {})
+    record = cache.recall(tmp_path / "out")
+    assert record is not None
+    assert record.recipe == before
+    now = Recipe("2", {"training": {"rate": 0.001, "steps": 5}}, {"a": "x", "b": "other", "d": "new"})
+    assert now.differs(record.recipe) == [
+        "code version 1 -> 2",
+        "seed 0 -> nothing",
+        "training.rate 0.002 -> 0.001",
+        "1 new (d)",
+        "1 gone (c)",
+        "1 changed (b)",
+    ]
+    assert before.differs(record.recipe) == []
+
+
+def test_a_record_from_before_recipes_were_kept_is_still_true_and_learns_its_recipe(tmp_path: Path) -> None:
+    cache.make(tmp_path / "out", by("one"), lambda _: {})
+    file = tmp_path / "out" / cache.RECORD
+    old = json.loads(file.read_text())
+    del old["recipe"]
+    file.write_text(json.dumps(old))
+    assert cache.make(tmp_path / "out", by("one"), lambda _: {}).cached
+    record = cache.recall(tmp_path / "out")
+    assert record is not None
+    assert record.recipe == by("one")

@@ -11,10 +11,10 @@ import pytest
 import soundfile
 from small_datasets import RATE, tone
 
-from data import cache
 from data.manifest import MANIFEST
 from data.normalise import normalise_track
 from data.quality import RULES, judge
+from data.recipe import Recipe
 from data.settings import Quality
 
 SECONDS = 6.0
@@ -79,6 +79,24 @@ def test_a_broken_rule_is_found(tmp_path: Path, rule: str) -> None:
     ("rule", "known"),
     [
         ("unlike_stem_sum", {"stem_sum_residual_db": -1.0}),
+        ("poor_stem_fit", {"fitted_residual_db": -4.0, "gains_applied": True}),
+        ("poor_stem_fit", {"fitted_residual_db": -1.0, "gains_applied": False}),
+        ("doubtful_vocal_gain", {"vocal_gain_faults": ["S04 left gain 40 is beyond 16"]}),
+        ("doubtful_vocal_gain", {"vocal_stem_gains_left": [0.0], "vocal_stem_gains_right": [0.0]}),
+        ("doubtful_vocal_gain", {"vocal_stem_gains_left": [-0.8], "vocal_stem_gains_right": [None]}),
+        (
+            "stems_off_level",
+            {"gains_applied": False, "vocal_stem_gains_left": [1.0, 0.65], "vocal_stem_gains_right": [1.0, 0.65]},
+        ),
+        (
+            "gain_unlike_published",
+            {
+                "vocal_stem_gains_left": [0.5],
+                "vocal_stem_gains_right": [0.5],
+                "vocal_stem_gains_published": [4.8],
+            },
+        ),
+        ("voice_and_instrument", {"mixed_stems": ["S04: male singer; distorted electric guitar"]}),
         ("length_difference", {"length_difference": -RATE}),
         ("wrong_labels", {"vocal_stems": 0}),
         ("wrong_labels", {"labelled_instrumental": True}),
@@ -86,6 +104,29 @@ def test_a_broken_rule_is_found(tmp_path: Path, rule: str) -> None:
 )
 def test_what_the_reader_found_is_judged_too(tmp_path: Path, rule: str, known: dict[str, object]) -> None:
     assert flags(tmp_path, *GOOD, **known) == {rule}
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"fitted_residual_db": -4.0, "gains_applied": False, "vocal_stems": 0, "labelled_instrumental": True},
+        # A mono voice that the mix has on one side, and one whose other channel is silent.
+        {"vocal_stem_gains_left": [0.0, None], "vocal_stem_gains_right": [0.9, 0.7], "gains_applied": True},
+        {"vocal_stem_gains_left": [0.5], "vocal_stem_gains_right": [0.5], "gains_applied": True},
+        # Unlike the plain sum of its stems, and like the sum that was used.
+        {"stem_sum_residual_db": -1.0, "fitted_residual_db": -20.0, "gains_applied": True},
+        {"vocal_stem_gains_left": [None], "vocal_stem_gains_right": [None], "gains_applied": False},
+        {
+            "vocal_stem_gains_left": np.array([0.9]),  # as a table that was read gives them
+            "vocal_stem_gains_right": np.array([0.9]),
+            "vocal_stem_gains_published": np.array([np.nan]),
+            "gains_applied": False,
+        },
+    ],
+)
+def test_gains_that_are_as_they_should_be_break_no_rule(tmp_path: Path, known: dict[str, object]) -> None:
+    mixture, vocals = (faded(REST), 0 * VOCALS) if known.get("vocal_stems") == 0 else GOOD
+    assert flags(tmp_path, mixture, vocals, **known) == set()
 
 
 def test_an_instrumental_that_is_labelled_as_sung_is_found(tmp_path: Path) -> None:
@@ -99,9 +140,11 @@ def test_thresholds_are_settings(tmp_path: Path) -> None:
 
 
 def test_every_rule_is_broken_by_some_test() -> None:
-    assert {rule.name for rule in RULES} == {*BROKEN, "unlike_stem_sum", "length_difference", "wrong_labels"}
+    gains = {"poor_stem_fit", "doubtful_vocal_gain", "stems_off_level", "gain_unlike_published"}
+    known = {"unlike_stem_sum", "length_difference", "wrong_labels", "voice_and_instrument"}
+    assert {rule.name for rule in RULES} == {*BROKEN} | known | gains
 
 
 def test_a_table_without_findings_has_its_columns() -> None:
     assert judge(pd.DataFrame(columns=MANIFEST.names), Quality()).empty
-    assert cache.fingerprint(code_version="", parameters=Quality().model_dump(), inputs={})  # plain JSON values
+    assert Recipe("", Quality().model_dump(), {}).fingerprint  # plain JSON values

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.artists import artist_key
 from data.duplicates import DUPLICATES
 from data.errors import InputError
 from data.loopback import PAIRS, build_pairs, misplaced_loopback
-from data.splits import artist_key, held_out, leaks, shared_recordings, split_tracks
+from data.splits import held_out, leaks, shared_recordings, split_tracks
 from data.tables import read_table, write_table
 
 NO_COPIES = pd.DataFrame(columns=DUPLICATES.names)

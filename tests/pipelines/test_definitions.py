@@ -88,6 +88,7 @@ def test_leakage_checks_block_what_comes_after(repository: dg.RepositoryDefiniti
         "faults_not_trained_on",
         "loopback_in_training_only",
         "better_than_the_champion",
+        "never_trained_on",
     }
 
 

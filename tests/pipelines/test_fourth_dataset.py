@@ -38,7 +38,7 @@ def test_one_file_and_one_line_add_a_dataset(tmp_path: Path) -> None:
         "with dg.DagsterInstance.ephemeral() as instance:\n"
         "    chain = Chain(build_definitions(settings), instance)\n"
         "    assert chain.run('ingest')\n"
-        "    for lane in LANES: chain.prepare(lane, settings.root)\n"
+        "    for lane in LANES: chain.prepare(lane, settings)\n"
         "    assert chain.run('assemble'), chain.tally.failures\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]

@@ -13,7 +13,7 @@ import soundfile
 import yaml
 from small_datasets import tone, write_hq_dataset
 
-from assets.separators import CHECKPOINT, training_fingerprint, training_parameters
+from assets.separators import CHECKPOINT, training_parameters, training_recipe
 from data import cache
 from data.settings import Quality, Settings
 from models.candidate import load_candidate
@@ -47,7 +47,7 @@ class Week:
         parameters = training_parameters(load_candidate(self.folder / "candidates" / "toy.yaml"))
         pairs = cache.require(self.folder / "storage" / "training_set" / "loopback", "pairs")
         folder = self.folder / "storage" / "separators" / "checkpoint" / "toy"
-        cache.make(folder, training_fingerprint(parameters, pairs.version), lambda _: {"settings": parameters})
+        cache.make(folder, training_recipe(parameters, pairs.version), lambda _: {"settings": parameters})
         self.instance.report_runless_asset_event(dg.AssetMaterialization(asset_key=CHECKPOINT, partition="toy"))
 
     def tick(self, day: int = 23, **changes: object) -> tuple[list[tuple[str | None, str]], list[str | None], str]:
@@ -110,9 +110,9 @@ def test_a_changed_and_a_new_track_are_named(week: Week) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"seed": 3}, "training_set/splits: settings, labels or code changed; training_set/loopback"),
-        ({"loopback_vocal": 0.5}, "training_set/loopback: settings"),
-        ({"quality": Quality(shortest_s=0.1)}, "training_set/manifest: settings"),
+        ({"seed": 3}, "training_set/splits: seed 0 -> 3; training_set/loopback: seed 0 -> 3"),
+        ({"loopback_vocal": 0.5}, "training_set/loopback: vocal_share 0.1 -> 0.5"),
+        ({"quality": Quality(shortest_s=0.1)}, "training_set/manifest: quality.shortest_s 5.0 -> 0.1"),
     ],
 )
 def test_a_changed_setting_of_the_training_set_is_a_reason(week: Week, changes: dict[str, object], why: str) -> None:
@@ -128,13 +128,14 @@ def test_a_changed_candidate_is_a_reason_and_its_description_is_not(week: Week) 
     assert week.tick()[0] == []
     content["training"]["batch_size"] += 1
     file.write_text(yaml.safe_dump(content))
-    assert week.tick()[0] == [("toy", "settings changed: training.batch_size")]
+    assert week.tick()[0] == [("toy", "training.batch_size 8 -> 9")]
 
 
 def test_changed_code_is_a_reason(week: Week, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assets.separators.training_fingerprint", lambda *_: "of other code")
-    monkeypatch.setattr("pipelines.changes.training_fingerprint", lambda *_: "of other code")
-    assert week.tick()[0] == [("toy", "training pairs or training code changed")]
+    monkeypatch.setattr("assets.separators.CODE_VERSION", "of another day")
+    ((name, why),) = week.tick()[0]
+    assert name == "toy"
+    assert why.endswith("-> of another day")
 
 
 def test_a_candidate_that_cannot_be_read_is_told(week: Week) -> None:

@@ -19,12 +19,13 @@ import yaml
 from listener import Listener
 from tiny import tiny_candidate, tiny_pairs, tiny_settings
 
+from data.layout import STATE_FILE
 from data.loopback import PAIRS
 from data.tables import read_table, write_table
 from models.candidate import Candidate
 from models.training import TrainingResult, train
 from models.training.results import Results
-from models.training.state import STATE_FILE, Progressed, load_state
+from models.training.state import Progressed, load_state
 
 ROOT = Path(__file__).parents[3]
 OPENUNMIX = {

@@ -1,0 +1,97 @@
+"""What a separator has heard in its training, and which tracks it must therefore not be scored on.
+
+It goes by what the separator was trained on itself, never by today's splits: these may have been others then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from data.placements import Placements
+from data.tables import Table, column
+
+HEARD = Table(
+    "heard.parquet",
+    pa.schema(
+        [
+            column("track_id", pa.string(), "dataset/slug, as it was called then"),
+            column("artist", pa.string(), "artist as the dataset spelt it then"),
+            column("split", pa.string(), "train, or validation: the epoch that was kept was chosen by it"),
+            column("mixture_sha256", pa.string(), "checksum of the canonical mixture"),
+        ]
+    ),
+)
+
+Key = Callable[[str, str], str]
+"""(track id, artist as spelt) -> the artist as compared."""
+
+
+def heard_tracks(pairs: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """What a training on these pairs (table PAIRS) hears, a row a track: a table HEARD."""
+    artists = manifest[["track_id", "artist"]]
+    tracks = pairs.drop_duplicates(["track_id", "split"]).merge(artists, on="track_id", how="left")
+    return tracks[HEARD.names].sort_values(["track_id", "split"], ignore_index=True)
+
+
+def heard_by(folder: Path) -> pd.DataFrame | None:
+    """What the checkpoint in `folder` has heard (table HEARD); None where an earlier version did not keep it."""
+    return HEARD.read(folder) if HEARD.path(folder).is_file() else None
+
+
+def with_later_artists(heard: pd.DataFrame, placed: Placements) -> pd.DataFrame:
+    """`heard` with a row more for every other name that the artist of a track has had: two may turn out to be one."""
+    more = [
+        {**row._asdict(), "artist": key}
+        for row in heard.itertuples(index=False)
+        for placement in placed.of([row.track_id], row.mixture_sha256)
+        for key in placement.artists
+    ]
+    return pd.concat([heard, pd.DataFrame(more, columns=HEARD.names)], ignore_index=True) if more else heard
+
+
+def seen_tracks(
+    tracks: pd.DataFrame, heard: pd.DataFrame, copies: Iterable[tuple[str, str]], key: Key
+) -> dict[str, str]:
+    """Those of `tracks` (track_id, artist, mixture_sha256) that a separator knows, with the reason.
+
+    It knows a track that it was trained or validated on: by its id, by its audio, as a copy of it (`copies`, pairs of
+    track ids, chains included), or by its artist.
+    """
+    ids = dict(zip(heard["track_id"], heard["split"], strict=True))
+    audio = dict(zip(heard["mixture_sha256"], heard["track_id"], strict=True))
+    artists = {key(row.track_id, row.artist): row.track_id for row in heard.itertuples() if isinstance(row.artist, str)}
+    alike = _clusters(copies)
+    known_clusters = {alike[name]: name for name in ids if name in alike}
+    found = {}
+    for row in tracks.itertuples():
+        if row.track_id in ids:
+            found[row.track_id] = _VERBS[ids[row.track_id]] + " it"
+        elif (same := audio.get(row.mixture_sha256)) is not None:
+            found[row.track_id] = f"{_VERBS[ids[same]]} the same audio, as {same}"
+        elif (copy := known_clusters.get(alike.get(row.track_id, ""))) is not None:
+            found[row.track_id] = f"{_VERBS[ids[copy]]} the same recording, {copy}"
+        elif (own := artists.get(key(row.track_id, row.artist))) is not None:
+            found[row.track_id] = f"{_VERBS[ids[own]]} its artist, in {own}"
+    return found
+
+
+_VERBS = {"train": "was trained on", "validation": "was chosen by"}
+
+
+def _clusters(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The name of the cluster that each track belongs to, where pairs make clusters."""
+    leader: dict[str, str] = {}
+
+    def lead(name: str) -> str:
+        while leader.setdefault(name, name) != name:
+            name = leader[name]
+        return name
+
+    for one, other in pairs:
+        first, second = sorted((lead(one), lead(other)))
+        leader[second] = first
+    return {name: lead(name) for name in list(leader)}

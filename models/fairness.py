@@ -1,0 +1,80 @@
+"""Which numbers may stand side by side: tracks that no separator knows from its training, the same ones for all.
+
+Pure functions of tables. What a separator has heard stands in `data.heard`; what a score is, in `models.evaluate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from data.recipe import listing
+from models.evaluate import FEWEST_TRACKS
+
+_MOST = 3  # names of tracks in a sentence
+
+
+@dataclass(frozen=True)
+class Common:
+    """The tracks that `methods` have in common, and why other methods are not among them."""
+
+    tracks: frozenset[str]
+    methods: tuple[str, ...]
+    absent: Mapping[str, str]
+
+
+def common_tracks(known: Mapping[str, Collection[str]], every: Collection[str]) -> Common:
+    """The tracks of `every` on which as many methods as possible can be compared; `known` has each method's tracks.
+
+    Methods with more tracks come first. One that would leave fewer than half of `every` in common with those before it,
+    or fewer than three, is left out, so that nobody can take the ground from under the others.
+    """
+    wanted = set(every)
+    least = max(min(FEWEST_TRACKS, len(wanted)), -(-len(wanted) // 2))
+    methods, absent = [], {}
+    for name in sorted(known, key=lambda name: (-len(wanted.intersection(known[name])), name)):
+        shared = wanted.intersection(known[name])
+        if shared and len(shared) >= least:
+            wanted = shared
+            methods.append(name)
+        else:
+            absent[name] = (
+                f"it shares {len(shared)} tracks with the others, and {least} are needed"
+                if shared
+                else "it shares no track with the others"
+            )
+    return Common(frozenset(wanted), tuple(sorted(methods)), absent)
+
+
+def known_scores(scores: pd.DataFrame, scored: pd.DataFrame, today: pd.DataFrame) -> pd.DataFrame:
+    """Those rows of `scores` (table SCORES) whose tracks are held out today with the audio that was `scored`.
+
+    `scored` and `today` hold track_id, split, mixture_sha256 and vocals_sha256; the rows tell today's split.
+    """
+    columns = ["track_id", "mixture_sha256", "vocals_sha256"]
+    same = scored[columns].merge(today[[*columns, "split"]], on=columns).drop_duplicates("track_id")
+    kept = scores[scores["track_id"].isin(same["track_id"])].copy()
+    kept["split"] = kept["track_id"].map(dict(zip(same["track_id"], same["split"], strict=True)))
+    return kept
+
+
+def told(left_out: Collection[tuple[str, str, str]]) -> list[str]:
+    """Left-out tracks (candidate, track, why) in words, a sentence a candidate and reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for candidate, track, why in sorted(left_out):
+        reasons.setdefault((candidate, why), []).append(track)
+    return [f"{candidate} {why}: {listing(tracks, _MOST)}" for (candidate, why), tracks in reasons.items()]
+
+
+def trained_on_scored(scores: pd.DataFrame, seen: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Every row of `scores` that stands for a track which its method knows from training, as a sentence each.
+
+    `seen` has the tracks of each method that it knows, with the reason.
+    """
+    return [
+        f"{row.method} is scored on {row.track_id}, although it {seen[row.method][row.track_id]}"
+        for row in scores.itertuples()
+        if row.track_id in seen.get(row.method, {})
+    ]

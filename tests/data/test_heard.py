@@ -1,0 +1,70 @@
+"""What a separator knows from its training: by id, by audio, as a copy, by artist; whatever the splits say today."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from data.artists import artist_key
+from data.heard import HEARD, heard_tracks, seen_tracks, with_later_artists
+from data.placements import Placement, Placements
+
+HEARD_THEN = pd.DataFrame(
+    [
+        ("own/a", "Ann", "train", "audio a"),
+        ("own/b", "Bob", "validation", "audio b"),
+        ("own/c", None, "train", "audio c"),
+    ],
+    columns=HEARD.names,
+)
+
+
+def key(track_id: str, artist: str) -> str:
+    return artist_key(artist)
+
+
+def seen(*tracks: tuple[str, str, str], copies: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
+    frame = pd.DataFrame(tracks, columns=["track_id", "artist", "mixture_sha256"])
+    return seen_tracks(frame, HEARD_THEN, copies, key)
+
+
+@pytest.mark.parametrize(
+    ("track", "why"),
+    [
+        (("own/a", "Somebody", "other audio"), "was trained on it"),
+        (("own/b", "Somebody", "other audio"), "was chosen by it"),
+        (("own/renamed", "Somebody", "audio a"), "was trained on the same audio, as own/a"),
+        (("own/other", "A n n", "other audio"), "was trained on its artist, in own/a"),
+        (("own/other", "Somebody", "other audio"), None),
+        (("own/other", "nan", "other audio"), None),
+    ],
+)
+def test_a_track_is_known_by_id_audio_or_artist(track: tuple[str, str, str], why: str | None) -> None:
+    assert seen(track).get(track[0]) == why
+
+
+def test_a_copy_is_known_over_any_number_of_steps() -> None:
+    track = ("own/z", "Somebody", "other audio")
+    assert seen(track, copies=(("own/z", "own/y"), ("own/y", "own/x"))) == {}
+    found = seen(track, copies=(("own/z", "own/y"), ("own/y", "own/a")))
+    assert found == {"own/z": "was trained on the same recording, own/a"}
+
+
+def test_an_artist_who_turns_out_to_be_another_one_is_known_too() -> None:
+    track = pd.DataFrame([("own/new", "Zoe", "new audio")], columns=["track_id", "artist", "mixture_sha256"])
+    placed = Placements({"own/a": Placement(track="own/a", split="train", artists=("ann", "zoe"))})
+    assert seen_tracks(track, HEARD_THEN, [], key) == {}
+    known = seen_tracks(track, with_later_artists(HEARD_THEN, placed), [], key)
+    assert known == {"own/new": "was trained on its artist, in own/a"}
+
+
+def test_loopback_and_original_are_one_track_that_is_heard() -> None:
+    pairs = pd.DataFrame(
+        {
+            "track_id": ["own/a", "own/a", "own/b"],
+            "split": ["train", "train", "validation"],
+            "mixture_sha256": ["audio a", "audio a", "audio b"],
+        }
+    )
+    manifest = pd.DataFrame({"track_id": ["own/a", "own/b"], "artist": ["Ann", "Bob"]})
+    pd.testing.assert_frame_equal(heard_tracks(pairs, manifest), HEARD_THEN.iloc[:2])
