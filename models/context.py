@@ -1,7 +1,7 @@
 """How much music around a chunk a network has to hear: measured with its own weights, on music of the validation set.
 
-How to use a context belongs to `models.separate`. What is compared here is a network that heard a minute of a song at
-once with the same network on a few seconds of it and so much context on either side.
+How to use a context belongs to `models.separate`. What is compared here is a network that heard 40 s of a song at once
+with the same network on a few seconds of it and so much context on either side.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SETTLED_DB = -40.0
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0)  # seconds; the longest doubles the work for a chunk of 20 s
 GAIN_DB = 1.0  # where no length is enough, a longer one must be better by this much to be worth its time
 JUDGED_SECONDS = 4.0
-STRETCH_SECONDS = 60.0  # of each song, heard at once
+STRETCH_SECONDS = 40.0  # of each song, heard at once: as much as a chunk with the longest context, and no more
 SONGS = 3
 
 
