@@ -47,7 +47,6 @@ class Song:
     person: int
     dataset: str
     folder: Path
-    vocals: str = "vocals.wav"
     cut: bool = False
     edits: int = 0
 
@@ -116,6 +115,9 @@ class World:
         """Other audio under the same name."""
         song = self.pick()
         song.edits += 1
+        if sum(other.number == song.number for other in self.songs + self.gone) > 1:
+            self.made += 1  # a copy whose audio is its own from now on: another song, by whom its folder names
+            song.number = song.person = self.made
         self.write(song)
         return f"edited {song.folder.name}"
 
@@ -163,8 +165,28 @@ class World:
         self.metadata(song)
         return f"relabelled {song.folder.name}"
 
+    def copy(self) -> str:
+        """The same recording again, under the name of another song and artist."""
+        song = self.pick("own")
+        if song.cut:
+            return self.mend()
+        artist = f"Copyist{self.random.randrange(1000)}"
+        folder = song.folder.with_name(f"{artist} - Copy {self.random.randrange(1000)}")
+        shutil.copytree(song.folder, folder)
+        self.songs.append(Song(song.number, artist, song.person, "own", folder, edits=song.edits))
+        self.label(self.songs[-1])
+        return f"copied {song.folder.name} as {folder.name}"
+
     def happen(self) -> str:
-        changes: list[Callable[[], str]] = [self.add, self.restore, self.edit, self.mend, self.rename, self.merge]
+        changes: list[Callable[[], str]] = [
+            self.add,
+            self.restore,
+            self.edit,
+            self.mend,
+            self.rename,
+            self.merge,
+            self.copy,
+        ]
         if len(self.songs) > 12:
             changes += [self.remove, self.cut]
         if any(song.dataset == "medleydb" for song in self.songs):

@@ -16,8 +16,8 @@ from data.recognition import same_recordings
 from data.tables import Table
 from data.tracks import RECORDING, track_slug
 
-CODE_VERSION = "1"
-HOW = ("registry", "fingerprint")
+CODE_VERSION = "2"
+HOW = ("registry", "checksum", "fingerprint")
 
 DUPLICATES = Table(
     "duplicates.parquet",
@@ -27,7 +27,7 @@ DUPLICATES = Table(
             pa.field(
                 "original", pa.string(), metadata={"doc": "the track that stays; null where only the registry knows"}
             ),
-            pa.field("how", pa.string(), metadata={"doc": "registry, or fingerprint of the audio"}),
+            pa.field("how", pa.string(), metadata={"doc": "registry, checksum or fingerprint of the audio"}),
             pa.field("similarity", pa.float64(), metadata={"doc": "share of equal bits; null for the registry"}),
             pa.field("offset_s", pa.float64(), metadata={"doc": "how much later the original starts, seconds"}),
             pa.field("overlap_s", pa.float64(), metadata={"doc": "what was compared, seconds"}),
@@ -65,6 +65,11 @@ def find_duplicates(
         return _OFFICIAL.get(row["official_split"], 3), precedence.index(row["dataset"]), track_id
 
     rows = _by_registry(manifest)
+    # Equal samples need no likeness, and have none to show where the sound is steady.
+    for _, same in manifest.groupby("mixture_sha256")["track_id"]:
+        original, *others = sorted(same, key=rank)
+        known = {row[0] for row in rows}
+        rows += [(other, original, "checksum", None, None, None) for other in others if other not in known]
     known = {row[0] for row in rows}
     for match in same_recordings(fingerprints):
         original, copy = sorted((match.first, match.second), key=rank)

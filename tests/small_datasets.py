@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,8 @@ def write_medleydb_track(
     (folder / f"{name}_STEMS").mkdir(parents=True)
     (folder / f"{name}_RAW").mkdir()
     metadata.mkdir(parents=True, exist_ok=True)
-    stems = [tone(seconds, 120.0 * number, 0.15) for number in range(1, len(instruments) + 1)]
+    pitch = 120.0 + zlib.crc32(name.encode()) % 60  # songs of different names are different recordings
+    stems = [tone(seconds, pitch * number, 0.15) for number in range(1, len(instruments) + 1)]
     for number, stem in enumerate(stems, start=1):
         soundfile.write(folder / f"{name}_STEMS" / f"{name}_STEM_{number:02d}.wav", stem, RATE, subtype=subtype)
         soundfile.write(folder / f"{name}_RAW" / f"{name}_RAW_{number:02d}_01.wav", stem * 3, RATE, subtype=subtype)

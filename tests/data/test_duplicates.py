@@ -14,7 +14,7 @@ PRECEDENCE = ["musdb18", "medleydb", "own"]
 def manifest(*rows: tuple[str, str, str, str | None]) -> pd.DataFrame:
     """Tracks of (id, artist, title, official split)."""
     table = pd.DataFrame(rows, columns=["track_id", "artist", "title", "official_split"])
-    return table.assign(dataset=table["track_id"].str.split("/").str[0])
+    return table.assign(dataset=table["track_id"].str.split("/").str[0], mixture_sha256=table["track_id"])
 
 
 def recording(seed: int, frames: int = 400) -> np.ndarray:
@@ -90,3 +90,12 @@ def test_fingerprints_are_read_from_beside_the_audio(tmp_path: Path) -> None:
     np.save(folder / "recording.npy", recording(1))
     table = pd.DataFrame({"track_id": ["own/a"], "mixture_path": ["own/normalised/a/mixture.wav"]})
     np.testing.assert_array_equal(load_fingerprints(tmp_path, table)["own/a"], recording(1))
+
+
+def test_equal_audio_is_the_same_recording_though_it_says_nothing_of_itself() -> None:
+    table = manifest(
+        ("own/theirs", "Somebody", "Drone", None), ("own/ours", "Us", "Hum", None), ("own/c", "C", "C", None)
+    )
+    table["mixture_sha256"] = ["steady tone", "steady tone", "another"]
+    (row,) = find_duplicates(table, {}, PRECEDENCE).itertuples()
+    assert (row.track_id, row.original, row.how) == ("own/theirs", "own/ours", "checksum")

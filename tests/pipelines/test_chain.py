@@ -21,6 +21,7 @@ import pytest
 import soundfile
 from pipelines_site import PROJECT, Site, build_site
 
+from data.placements import read_placements
 from data.tables import read_table
 
 MADE = re.compile(r"(\d+) outputs made, (\d+) unchanged, (\d+) failures")
@@ -112,6 +113,43 @@ def test_a_damaged_output_is_found_and_made_again(finished: Site) -> None:
     assert (finished.storage / "evaluation/report/report.html").is_file()
     # The stems too: where nothing had to be converted, stems and normalised audio are one file under two names.
     assert tally(done.stdout)[0] == 3
+
+
+def test_splits_are_shown_handed_on_and_drawn_anew_by_a_command_that_says_what_that_voids(
+    finished: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = finished.run("show", module="pipelines.splits")
+    assert shown.returncode == 0, shown.stderr
+    assert "reserved    musdb18/" in shown.stdout
+    written = finished.run("write", str(tmp_path / "splits.yaml"), module="pipelines.splits")
+    assert "12 tracks written" in written.stdout
+    ledger = finished.storage / "splits.yaml"
+    before = ledger.read_bytes()
+
+    environment = finished.environment | {"ISOLATION_SEED": "1", "ISOLATION_TEST_SHARE": "0.5"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Site, "environment", property(lambda _: environment))
+        asked = finished.run("redraw", module="pipelines.splits")
+        assert (asked.returncode, ledger.read_bytes()) == (1, before)
+        assert "change between what is trained on and what is held out" in asked.stdout
+        assert re.search(r"tiny: it knows \d+ of \d+ held-out tracks from training \(", asked.stdout)
+        done = finished.run("redraw", "--yes", module="pipelines.splits")
+        assert done.returncode == 0, done.stderr
+        assert ledger.read_bytes() != before
+        (kept,) = finished.storage.glob("splits.before-*.yaml")
+        assert kept.read_bytes() == before == (tmp_path / "splits.yaml").read_bytes()
+        # The next run goes by the new draw: a checkpoint that is not trained again is scored on what it does not know.
+        again = finished.run("--candidates", "tiny")
+        assert again.returncode == 0, again.stderr
+
+    given = finished.environment | {"ISOLATION_SPLITS": str(tmp_path / "splits.yaml")}
+    monkeypatch.setattr(Site, "environment", property(lambda _: given))
+    back = finished.run("--candidates", "tiny")
+    assert back.returncode == 0, back.stderr
+    assert read_placements(ledger).moved(read_placements(tmp_path / "splits.yaml")) == []
+    refused = finished.run("redraw", module="pipelines.splits")
+    assert refused.returncode == 2
+    assert "ISOLATION_SPLITS" in refused.stderr
 
 
 def test_bad_tracks_are_listed_and_all_others_go_on(tmp_path: Path) -> None:
