@@ -5,7 +5,9 @@ separator is chosen by what people will hear.
 
 A network that remembers needs a while until it knows where it is. So each chunk is given with real music on either
 side, its context, for which the network's answer is thrown away; how much a network needs is measured with its own
-weights (`models.context`). The level is taken from the whole song first (`models.networks.base` says why).
+weights (`models.context`). Windows begin where the whole song has a frame of the STFT: a network that meets the same
+music between two of its frames answers differently, which was most of the difference between split and whole
+(benchmarks/README.md). The level is taken from the whole song first (`models.networks.base` says why).
 
     song       |-----------------------------------------------------------|
     windows    [   chunk    | context ]
