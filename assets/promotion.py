@@ -20,7 +20,7 @@ import pyarrow as pa
 from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, scores_are_of_today
 from assets.partitions import CANDIDATES
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream
-from assets.separators import CHECKPOINT, PROJECT, heard_by_checkpoint, trained_on
+from assets.separators import CHECKPOINT, CODE_VERSION, PROJECT, heard_by_checkpoint, trained_on
 from assets.training_set import LOOPBACK, artist_keys, read_duplicates, read_manifest
 from data import cache
 from data.errors import InputError
@@ -42,7 +42,7 @@ CHALLENGER = dg.AssetKey([GROUP, "challenger"])
 CHAMPION = dg.AssetKey([GROUP, "champion"])
 PROMOTION_CHECK = dg.AssetCheckKey(CHALLENGER, "better_than_the_champion")
 BALLOT_CANDIDATES = 3
-_BALLOT_CODE, _VALIDATION_CODE, _CHALLENGER_CODE, _CHAMPION_CODE = "3", "2", "2", "3"
+_BALLOT_CODE, _VALIDATION_CODE, _CHALLENGER_CODE, _CHAMPION_CODE = "4", "3", "2", "3"
 
 CONTEST = Table(
     "contest.parquet",
@@ -153,7 +153,10 @@ def champion_validation(
             VALIDATION.write(folder, validation_frame({}))
             return {"champion": "", "fingerprint": "", "how": "nobody has to be compared with a champion"}
         measured = {"champion": standing.name, "fingerprint": standing.fingerprint}
-        if all(table.path(own).is_file() for table in (VALIDATION, PAIRS)) and same_validation(today, PAIRS.read(own)):
+        # Another version of the training code may have measured otherwise than today's candidates are.
+        alike = upstream(root, CHAMPION).measured.get("training_code") == CODE_VERSION
+        kept = alike and all(table.path(own).is_file() for table in (VALIDATION, PAIRS))
+        if kept and same_validation(today, PAIRS.read(own)):
             shutil.copyfile(VALIDATION.path(own), VALIDATION.path(folder))
             return measured | {"how": "from its training, on the same tracks"}
         command = [sys.executable, "-m", "models.validate", str(own / CHECKPOINT_FILE)]
@@ -261,7 +264,8 @@ def champion(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
         content = {"candidate": name, "fingerprint": fingerprint, "reason": reason, "votes": _words(settings)}
         content["predecessor"] = before.fingerprint if before and before.fingerprint != fingerprint else ""
         (folder / CHAMPION_FILE).write_text(json.dumps(content, indent=1))
-        return {"candidate": name, "reason": reason, **_validation(trained.measured)}
+        code = trained.recipe.code_version if trained.recipe else "unknown"
+        return {"candidate": name, "reason": reason, "training_code": code, **_validation(trained.measured)}
 
     return materialise(context, root, recipe=Recipe(_CHAMPION_CODE, {}, {"challenger": found.version}), work=work)
 

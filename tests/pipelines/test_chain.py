@@ -157,13 +157,13 @@ def test_splits_are_shown_handed_on_and_drawn_anew_by_a_command_that_says_what_t
 ) -> None:
     shown = finished.run("show", module="pipelines.splits")
     assert shown.returncode == 0, shown.stderr
-    assert "reserved    musdb18/" in shown.stdout
+    assert "reserved    medleydb/ann-one  (drawn for the final evaluation)" in shown.stdout
     written = finished.run("write", str(tmp_path / "splits.yaml"), module="pipelines.splits")
     assert "12 tracks written" in written.stdout
     ledger = finished.storage / "splits.yaml"
     before = ledger.read_bytes()
 
-    environment = finished.environment | {"ISOLATION_SEED": "1", "ISOLATION_TEST_SHARE": "0.5"}
+    environment = finished.environment | {"ISOLATION_SEED": "2"}
     with monkeypatch.context() as patch:
         patch.setattr(Site, "environment", property(lambda _: environment))
         asked = finished.run("redraw", module="pipelines.splits")
