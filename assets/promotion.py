@@ -1,8 +1,8 @@
 """Who is promoted: the blind ballot, the contest of the best candidate with the champion, and the champion itself.
 
-A champion is replaced by votes, or by a candidate that is better on today's validation tracks by more than chance
-explains; else nothing touches it. `verdict` is that decision as a plain function of the files: it is the same before
-and after the promotion that follows from it.
+A champion is replaced by a candidate that voters prefer to it by more than chance explains, or that is better on
+today's validation tracks by more than chance explains, or that is named by hand; else nothing touches it. `verdict` is
+that decision as a plain function of the files: it is the same before and after the promotion that follows from it.
 """
 
 import json
@@ -11,7 +11,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pandas as pd
@@ -20,7 +20,7 @@ import pyarrow as pa
 from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, scores_are_of_today
 from assets.partitions import CANDIDATES
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream
-from assets.separators import CHECKPOINT, PROJECT, heard_by_checkpoint, trained_on
+from assets.separators import CHECKPOINT, CODE_VERSION, PROJECT, heard_by_checkpoint, trained_on
 from assets.training_set import LOOPBACK, artist_keys, read_duplicates, read_manifest
 from data import cache
 from data.errors import InputError
@@ -33,13 +33,16 @@ from data.tables import Table, column
 from models.contest import VALIDATION, Contest, contest, same_validation, validation_frame
 from models.fairness import common_tracks
 
+if TYPE_CHECKING:
+    from models.listening import VoteDecision  # with the ballot's sounds and pictures, which take a second to load
+
 LISTENING_TEST = dg.AssetKey([GROUP, "listening_test"])
 CHAMPION_VALIDATION = dg.AssetKey([GROUP, "champion_validation"])
 CHALLENGER = dg.AssetKey([GROUP, "challenger"])
 CHAMPION = dg.AssetKey([GROUP, "champion"])
 PROMOTION_CHECK = dg.AssetCheckKey(CHALLENGER, "better_than_the_champion")
 BALLOT_CANDIDATES = 3
-_BALLOT_CODE, _VALIDATION_CODE, _CHALLENGER_CODE, _CHAMPION_CODE = "3", "2", "2", "3"
+_BALLOT_CODE, _VALIDATION_CODE, _CHALLENGER_CODE, _CHAMPION_CODE = "4", "3", "2", "3"
 
 CONTEST = Table(
     "contest.parquet",
@@ -59,13 +62,15 @@ CONTEST = Table(
 class Trained:
     """A training of a candidate: the candidate's name and the fingerprint of that training; why it is where it is.
 
-    `predecessor` is the fingerprint of the champion that this one took the place of.
+    `predecessor` is the fingerprint of the champion that this one took the place of; `by_votes` whether voters
+    prefer it.
     """
 
     name: str
     fingerprint: str
     reason: str
     predecessor: str = ""
+    by_votes: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class Verdict:
     owners=OWNERS,
     deps=[SCORES],
     description="A blind ballot over the three best candidates: the reserved tracks under neutral letters. Put the "
-    "votes that it saves into the folder `votes` of the storage root; they decide the champion.",
+    "votes that it saves into the folder `votes` of the storage root: enough voters who agree decide the champion.",
     kinds={"html"},
     code_version=_BALLOT_CODE,
 )
@@ -111,7 +116,7 @@ def listening_test(
             )
             for track in heard.itertuples()
         ]
-        ballot = write_ballot(folder, tracks, seed=settings.seed)
+        ballot = write_ballot(folder, tracks, seed=settings.seed, least_voters=settings.voters)
         return {"ballot_id": ballot, "candidates": len(best), "tracks": len(tracks)}
 
     def show(folder: Path) -> Metadata:
@@ -119,7 +124,7 @@ def listening_test(
 
     # Who is on it and what is heard: another score of the same audio is the same ballot.
     inputs = {name: upstream(root, SCORES, name).version for name in best}
-    parameters = {"seed": settings.seed, "tracks": list(heard["track_id"])}
+    parameters = {"seed": settings.seed, "voters": settings.voters, "tracks": list(heard["track_id"])}
     return materialise(context, root, recipe=Recipe(_BALLOT_CODE, parameters, inputs), work=work, show=show)
 
 
@@ -148,7 +153,10 @@ def champion_validation(
             VALIDATION.write(folder, validation_frame({}))
             return {"champion": "", "fingerprint": "", "how": "nobody has to be compared with a champion"}
         measured = {"champion": standing.name, "fingerprint": standing.fingerprint}
-        if all(table.path(own).is_file() for table in (VALIDATION, PAIRS)) and same_validation(today, PAIRS.read(own)):
+        # Another version of the training code may have measured otherwise than today's candidates are.
+        alike = upstream(root, CHAMPION).measured.get("training_code") == CODE_VERSION
+        kept = alike and all(table.path(own).is_file() for table in (VALIDATION, PAIRS))
+        if kept and same_validation(today, PAIRS.read(own)):
             shutil.copyfile(VALIDATION.path(own), VALIDATION.path(folder))
             return measured | {"how": "from its training, on the same tracks"}
         command = [sys.executable, "-m", "models.validate", str(own / CHECKPOINT_FILE)]
@@ -166,8 +174,8 @@ def champion_validation(
     group_name=GROUP,
     owners=OWNERS,
     deps=[CHAMPION_VALIDATION, CHECKPOINT, LISTENING_TEST, LOOPBACK],
-    description="The best candidate, by votes or else by uSDR on the validation tracks, track by track against the "
-    "standing champion. Its data version is the separator that ought to be champion.",
+    description="The best candidate, named by hand, by votes, or else by uSDR on the validation tracks, track by track "
+    "against the standing champion. Its data version is the separator that ought to be champion.",
     kinds={"parquet"},
     code_version=_CHALLENGER_CODE,
 )
@@ -191,6 +199,7 @@ def challenger(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
             "reason": found.champion.reason,
             "champion": found.champion.name,
             "champion_fingerprint": found.champion.fingerprint,
+            "votes": _words(settings),
         }
 
     inputs = {
@@ -201,7 +210,7 @@ def challenger(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
     return materialise(
         context,
         root,
-        recipe=Recipe(_CHALLENGER_CODE, {"votes": votes(settings)}, inputs),
+        recipe=Recipe(_CHALLENGER_CODE, {"votes": _words(settings), "by_hand": settings.champion}, inputs),
         work=work,
         show=_show_contest,
         version=found.champion.fingerprint,
@@ -252,10 +261,11 @@ def champion(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
         for file in (CHECKPOINT_FILE, VALIDATION.file, PAIRS.file, HEARD.file):
             if (source / file).is_file():
                 shutil.copyfile(source / file, folder / file)
-        content = {"candidate": name, "fingerprint": fingerprint, "reason": reason, "votes": votes(settings)}
+        content = {"candidate": name, "fingerprint": fingerprint, "reason": reason, "votes": _words(settings)}
         content["predecessor"] = before.fingerprint if before and before.fingerprint != fingerprint else ""
         (folder / CHAMPION_FILE).write_text(json.dumps(content, indent=1))
-        return {"candidate": name, "reason": reason, **_validation(trained.measured)}
+        code = trained.recipe.code_version if trained.recipe else "unknown"
+        return {"candidate": name, "reason": reason, "training_code": code, **_validation(trained.measured)}
 
     return materialise(context, root, recipe=Recipe(_CHAMPION_CODE, {}, {"challenger": found.version}), work=work)
 
@@ -284,7 +294,9 @@ def reserved_tracks(fair: FairScores) -> pd.DataFrame:
 def verdict(settings: Settings) -> Verdict | None:
     """Who ought to be champion; None where there is neither a champion nor a candidate.
 
-    Raises InputError where the champion was not measured on today's validation tracks although it has to be.
+    Votes say nothing of a champion that was not on the ballot: the candidate that they prefer has to be better than it
+    on the validation tracks, like any other. Raises InputError where the champion was not measured on today's
+    validation tracks although it has to be.
     """
     best, standing = challenger_today(settings), standing_champion(settings.root)
     if best is None:
@@ -293,7 +305,7 @@ def verdict(settings: Settings) -> Verdict | None:
         return Verdict(best, best)
     if best.fingerprint == standing.fingerprint:
         return Verdict(standing, standing)
-    if sum(votes(settings).values()):
+    if settings.champion or (best.by_votes and _was_voted_on(settings, standing)):
         return Verdict(best, best)
     held = _contest(settings, best, standing)
     winner = best if held.better else standing
@@ -303,27 +315,42 @@ def verdict(settings: Settings) -> Verdict | None:
 
 
 def challenger_today(settings: Settings) -> Trained | None:
-    """The candidate with most votes; without votes, of those trained on today's pairs the best on validation tracks.
+    """The candidate that is named by hand; else the one that voters prefer; else the best on the validation tracks.
 
-    Others have scores over other validation tracks, or may have been trained on today's. None where there is none.
+    The last only of those trained on today's pairs: others have scores over other validation tracks, or may have been
+    trained on today's. None where there is none. Raises InputError where the one named by hand was never trained.
     """
     root, layout = settings.root, Layout(settings.root)
+    if settings.champion:
+        return _named_by_hand(settings, settings.champion)
+    decision = vote_decision(settings)
+    if decision is not None and decision.preferred:
+        trained = upstream(root, CHECKPOINT, decision.preferred)
+        return Trained(decision.preferred, trained.fingerprint, decision.words, by_votes=True)
     pairs, means = upstream(root, LOOPBACK).version, {}
-    counted = votes(settings)
     for name in CANDIDATES.get_partition_keys():
         record = cache.recall(layout.checkpoint(name))
         if record and VALIDATION.file in record.files and trained_on(record, pairs):
             mean = VALIDATION.read(layout.checkpoint(name))["usdr_db"].mean()
             means[name] = -math.inf if math.isnan(mean) else float(mean)
-    if total := sum(counted.values()):
-        name = max(counted, key=lambda name: (counted[name], means.get(name, -math.inf), name))
-        reason = f"{counted[name]} of {total} votes"
-    elif means:
-        name = max(means, key=lambda name: (means[name], name))
-        reason = "best uSDR on validation tracks, and no champion before it"
-    else:
+    if not means:
         return None
+    name = max(means, key=lambda name: (means[name], name))
+    reason = "best uSDR on validation tracks, and no champion before it"
     return Trained(name, upstream(root, CHECKPOINT, name).fingerprint, reason)
+
+
+def _named_by_hand(settings: Settings, name: str) -> Trained:
+    record = cache.recall(Layout(settings.root).checkpoint(name))
+    if record is None:
+        trained = [n for n in CANDIDATES.get_partition_keys() if Layout(settings.root).checkpoint(n).is_dir()]
+        raise InputError(
+            "setting ISOLATION_CHAMPION",
+            expected=f"a candidate that is trained: {', '.join(trained) or 'none is yet'}",
+            found=name,
+            remedy="train it first, or unset ISOLATION_CHAMPION",
+        )
+    return Trained(name, record.fingerprint, "named by hand (ISOLATION_CHAMPION), whatever votes and scores say")
 
 
 def standing_champion(root: Path) -> Trained | None:
@@ -335,17 +362,34 @@ def standing_champion(root: Path) -> Trained | None:
     return Trained(content["candidate"], content["fingerprint"], content["reason"], content.get("predecessor", ""))
 
 
-def votes(settings: Settings) -> dict[str, int]:
-    """Votes by candidate; none where nobody voted on what the candidates sound like now."""
+def vote_decision(settings: Settings) -> "VoteDecision | None":
+    """What the votes decide of the candidates as they sound now; None where nobody voted."""
     layout = Layout(settings.root)
     key = layout.listening_test / KEY_FILE
     if not key.is_file() or not any(layout.votes.glob("*.json")):
-        return {}
-    from models.listening import count_votes
+        return None
+    from models.listening import decide_votes
 
-    counted = {row.candidate: int(row.votes) for row in count_votes(layout.votes, key).itertuples()}
     # A candidate that was trained again since has not been listened to.
-    return {name: count for name, count in counted.items() if scores_are_of_today(settings, name)}
+    heard = [name for name in _on_the_ballot(key) if scores_are_of_today(settings, name)]
+    return decide_votes(layout.votes, key, least_voters=settings.voters, seed=settings.seed, among=heard)
+
+
+def _words(settings: Settings) -> str:
+    decision = vote_decision(settings)
+    return decision.words if decision else "nobody has voted"
+
+
+def _on_the_ballot(key: Path) -> list[str]:
+    return list(json.loads(key.read_text())["candidates"])
+
+
+def _was_voted_on(settings: Settings, standing: Trained) -> bool:
+    """Whether the champion stands on the ballot itself, and not only another training of its name."""
+    layout = Layout(settings.root)
+    trained = cache.recall(layout.checkpoint(standing.name))
+    on_it = standing.name in _on_the_ballot(layout.listening_test / KEY_FILE)
+    return on_it and trained is not None and trained.fingerprint == standing.fingerprint
 
 
 def _opponent(challenger: Trained | None, standing: Trained | None) -> str:

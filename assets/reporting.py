@@ -19,6 +19,7 @@ from assets.promotion import (
 from assets.recording import OWNERS, Metadata, materialise, picture, upstream
 from assets.separators import CHECKPOINT
 from assets.training_set import DUPLICATES, LOOPBACK, MANIFEST, SPLITS, read_manifest
+from data.demo.licence import is_generated
 from data.layout import REPORT_FILE, Layout
 from data.recipe import Recipe
 from data.settings import Settings
@@ -26,7 +27,7 @@ from models.curves import CURVES
 
 REPORT = dg.AssetKey([GROUP, "report"])
 PICTURES = "pictures"
-_CODE_VERSION = "3"
+_CODE_VERSION = "4"
 
 
 @dg.asset(
@@ -114,6 +115,8 @@ def report_contents(settings: Settings, fair: FairScores, found: Verdict | None)
         provenance=_provenance(root, names),
         champion=promoted_candidate(root, fair, found),
         promotion=found.champion.reason if found else "",
+        generated=sum(is_generated(licence) for licence in fair.tracks["licence"]),
+        left_out=fair.left_out,
     )
 
 

@@ -29,7 +29,7 @@ from models.launch import launch_command
 
 GROUP = "separators"
 CHECKPOINT = dg.AssetKey([GROUP, "checkpoint"])
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 SHORT = 16  # characters of a fingerprint that name a folder
 PROJECT = Path(__file__).resolve().parent.parent
 

@@ -27,6 +27,7 @@ from data.manifest import Corpus, look_at_tracks
 from data.placements import Placements, read_placements, write_placements
 from data.quality import QUALITY, RULES
 from data.recipe import Recipe, listing
+from data.recognition import says_something
 from data.settings import Quality, Settings
 from data.sources import read_index
 from data.tables import read_table
@@ -107,7 +108,7 @@ def _show_manifest(folder: Path) -> Metadata:
     owners=OWNERS,
     deps=MADE_OF[DUPLICATES],
     description="Tracks that are another track's recording: MedleyDB's that MUSDB18 holds too, by the shipped "
-    "registry, and all that sound the same, by audio fingerprint.",
+    "registry, and all that sound the same, by audio fingerprint; and tracks that share only the accompaniment.",
     kinds={"parquet"},
     code_version=copies.CODE_VERSION,
 )
@@ -119,7 +120,7 @@ def duplicates(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
         fingerprints = copies.load_fingerprints(root, table)
         frame = copies.find_duplicates(table, fingerprints, precedence=list(DATASETS))
         copies.DUPLICATES.write(folder, frame)
-        compared = sum(len(fingerprint) > 0 for fingerprint in fingerprints.values())
+        compared = sum(map(says_something, fingerprints.values()))
         return {"compared_by_fingerprint": compared} | {how: int((frame["how"] == how).sum()) for how in copies.HOW}
 
     return materialise(

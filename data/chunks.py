@@ -110,8 +110,13 @@ class Chunk(NamedTuple):
 def chunks_in_order(row: Row, frames: int) -> Iterator[Chunk]:
     """A row's chunks from beginning to end; the last one is padded with zeros."""
     for start in range(0, row.frames, frames):
-        voice, accompaniment = _sources(row, start, frames)
-        yield Chunk(voice + accompaniment, voice, min(frames, row.frames - start))
+        yield stretch(row, start, frames)
+
+
+def stretch(row: Row, start: int, frames: int) -> Chunk:
+    """What is heard in a row from frame `start` on, and its vocals; padded with zeros past the row's end."""
+    voice, accompaniment = _sources(row, start, frames)
+    return Chunk(voice + accompaniment, voice, min(frames, row.frames - start))
 
 
 def heard_sources(row: Row) -> tuple[bool, bool]:

@@ -196,10 +196,15 @@ def _match(first: str, second: str, found: Mapping[tuple[str, str], tuple[float,
     )
 
 
+def says_something(fingerprint: Fingerprint) -> bool:
+    """Whether a track can be compared by its fingerprints: not all of them are empty."""
+    return bool(_prints(fingerprint))
+
+
 def _prints(rows: Fingerprint) -> Prints:
     """The fingerprints that say something, by what was heard and pace."""
     if rows.ndim == 1:
-        return {(MIXTURE, 1.0): np.asarray(rows, dtype=np.uint32)}
+        return {(MIXTURE, 1.0): np.asarray(rows, dtype=np.uint32)} if len(rows) else {}
     return {name: row[1 : 1 + int(row[0])] for name, row in zip(ROWS, rows, strict=True) if row[0]}
 
 

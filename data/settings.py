@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     candidates: Path = Field(
         Path(__file__).resolve().parent.parent / "models" / "candidates", description="folder of the candidates' YAML"
     )
+    voters: int = Field(6, ge=1, description="people who have to vote before votes decide the champion")
+    champion: str | None = Field(None, description="candidate to promote by hand, whatever votes and scores say")
     device: str = Field("auto", description="where networks run: auto, cpu, cuda, cuda:1, mps")
     training_processes: int = Field(1, ge=1, description="processes that train one candidate together, one a GPU")
     training_data: Literal["auto", "stream", "resident"] = Field(

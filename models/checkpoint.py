@@ -23,7 +23,7 @@ from data.files import publish
 from models.candidate import Candidate, parse_candidate
 from models.device import choose_device
 from models.networks import NETWORKS, build_network
-from models.separate import Separator
+from models.separate import CONTEXT_SECONDS, Separator
 
 FORMAT = "deep-audio-isolation checkpoint 1"
 
@@ -43,7 +43,8 @@ class Checkpoint:
     """A trained separator: settings, weights, and where both came from.
 
     `metrics` are those of the validation set at the epoch that was kept; `fingerprints` name the data it was trained
-    on; `licences` are those of that data and bind the weights too.
+    on; `licences` are those of that data and bind the weights too. `normalises` tells whether the weights were trained
+    on music without its level, `context_seconds` how much music they need around a chunk.
     """
 
     candidate: Candidate
@@ -53,6 +54,8 @@ class Checkpoint:
     licences: tuple[str, ...] = ()
     git_commit: str | None = None
     sample_rate: int = SAMPLE_RATE
+    normalises: bool = True
+    context_seconds: float = CONTEXT_SECONDS
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -62,6 +65,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "name": checkpoint.candidate.name,
         "config": checkpoint.candidate.model_dump(mode="json", exclude={"name"}),
         "sample_rate": checkpoint.sample_rate,
+        "normalises": checkpoint.normalises,
+        "context_seconds": checkpoint.context_seconds,
         "metrics": _interned(checkpoint.metrics),
         "fingerprints": _interned(checkpoint.fingerprints),
         "licences": list(checkpoint.licences),
@@ -108,13 +113,16 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         licences=tuple(content["licences"]),
         git_commit=content["git_commit"],
         sample_rate=content["sample_rate"],
+        # Both came later; weights from before have heard every level, and their context was never measured.
+        normalises=content.get("normalises", False),
+        context_seconds=content.get("context_seconds", CONTEXT_SECONDS),
     )
 
 
 def load_separator(path: Path | str, device: str = "cpu") -> Separator:
     """The separator in a checkpoint, ready on `device`. Raises InputError as `load_checkpoint` does."""
     checkpoint = load_checkpoint(path)
-    network = build_network(checkpoint.candidate)
+    network = build_network(checkpoint.candidate, normalises=checkpoint.normalises)
     try:
         network.load_state_dict(dict(checkpoint.weights))
     except RuntimeError as error:
@@ -123,7 +131,13 @@ def load_separator(path: Path | str, device: str = "cpu") -> Separator:
             "weights of other shapes than its settings give",
             "use the version of the project that trained it",
         ) from error
-    return Separator(network, checkpoint.candidate, choose_device(device), checkpoint.sample_rate)
+    return Separator(
+        network,
+        checkpoint.candidate,
+        choose_device(device),
+        checkpoint.sample_rate,
+        checkpoint.context_seconds,
+    )
 
 
 def current_commit() -> str | None:

@@ -1,5 +1,8 @@
 """Measures of a separation, each under its correct name: uSDR, cSDR, SI-SDR, and leakage where nobody sings.
 
+cSDR stands here twice: as museval counts it, which is what papers publish, and over windows that the song alone
+chooses, which is what comparisons need (`csdr_full`).
+
 Pure functions of numpy arrays `(channels, frames)`. Which tracks are scored, and how tracks are averaged, stands in
 `models.evaluate`. A measure that has no meaning for its input is NaN, never a number that looks like one.
 """
@@ -14,7 +17,7 @@ import numpy.typing as npt
 
 from data.audio import SAMPLE_RATE
 
-USDR_EPSILON = 1e-7  # energy added to both sides of the ratio by the definition of uSDR
+USDR_EPSILON = 1e-7  # energy added to both sides of the ratio by the definition of uSDR; here also of csdr_full
 WINDOW_SECONDS = 1.0
 SILENCE_DBFS = -60.0  # RMS of a window at or below which nobody is taken to sing
 
@@ -75,6 +78,46 @@ def csdr(
     ratios = csdr_windows(reference, estimate, accompaniment, accompaniment_estimate, sample_rate)
     present = ratios[~np.isnan(ratios)]
     return float(np.median(present)) if present.size else math.nan
+
+
+def csdr_full(reference: Signal, estimate: Signal, accompaniment: Signal, sample_rate: int = SAMPLE_RATE) -> float:
+    """cSDR of a track in dB over every window in which voice and accompaniment sound: the song alone chooses them.
+
+    In museval's count an estimate chooses too: a second that it answers with exact silence, or with the exact mixture
+    (then its accompaniment is silence), has no value, and whoever is silent in hard seconds keeps the median of the
+    easy ones. The plain ratio of energies has a value there: exactly 0 dB for silence, as in uSDR, which is also what
+    a single sample or a faint noise in silence's place comes to; and for the mixture the level of the voice over the
+    accompaniment. So a change from `csdr` in nothing but who chooses. The epsilon of uSDR keeps a perfect window
+    finite: an infinite one could be neither averaged nor compared. NaN where no window counts.
+    """
+    _same_shape(reference, estimate, accompaniment)
+    ratios = [
+        10.0 * math.log10((_energy(s) + USDR_EPSILON) / (_energy(s - e) + USDR_EPSILON))
+        for s, e, other in _windows(reference, estimate, accompaniment, sample_rate=sample_rate)
+        if s.any() and other.any()
+    ]
+    return float(np.median(ratios)) if ratios else math.nan
+
+
+def windows_missing(
+    reference: Signal,
+    estimate: Signal,
+    accompaniment: Signal,
+    accompaniment_estimate: Signal,
+    sample_rate: int = SAMPLE_RATE,
+) -> float:
+    """Share (0 to 1) of the windows with voice and accompaniment that `csdr` lacks because an estimate is all zero.
+
+    What the references leave out is the song's doing and does not count. NaN where no window has both.
+    """
+    signals = (reference, estimate, accompaniment, accompaniment_estimate)
+    _same_shape(*signals)
+    missing = [
+        not (e.any() and other_estimate.any())
+        for s, e, other, other_estimate in _windows(*signals, sample_rate=sample_rate)
+        if s.any() and other.any()
+    ]
+    return float(np.mean(missing)) if missing else math.nan
 
 
 def si_sdr(reference: Signal, estimate: Signal) -> float:

@@ -36,10 +36,14 @@ class STFT(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """`waveform (b, c, n)` real -> `(b, c, f, t)` complex."""
+        n = waveform.shape[-1]
+        return self.transform(nn.functional.pad(waveform, (0, (self.frames(n) - 1) * self.hop - n)))
+
+    def transform(self, waveform: Tensor) -> Tensor:
+        """`forward` of a waveform that is whole hops long."""
         b, c, n = waveform.shape
-        padded = nn.functional.pad(waveform.reshape(b * c, n), (0, (self.frames(n) - 1) * self.hop - n))
         spectrum = torch.stft(
-            padded,
+            waveform.reshape(b * c, n),
             self.size,
             self.hop,
             window=self.window,

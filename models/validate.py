@@ -1,6 +1,7 @@
 """`python -m models.validate CHECKPOINT`: a checkpoint's uSDR on validation tracks, in a process of its own.
 
-Measured exactly as during training, so that the numbers may stand beside those that trainings leave.
+Measured by the same function as during training, with the context that the checkpoint names, so that the numbers may
+stand beside those that trainings leave.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def validate_checkpoint(checkpoint: Path, pairs: pd.DataFrame, audio_root: Path,
     separator = load_separator(checkpoint, device)
     training, loss = separator.candidate.training, build_loss(separator.candidate)
     frames, rows = round(training.chunk_seconds * SAMPLE_RATE), rows_of(pairs, "validation", audio_root)
-    tracks = validate(separator.network, loss, rows, frames, training.batch_size, separator.device)
+    tracks = validate(separator, loss, rows, frames, training.batch_size)
     return Validation(tuple(tracks)).table
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import soundfile
 from tqdm import tqdm
@@ -20,6 +20,9 @@ from data.errors import InputError
 from data.files import publish
 from data.layout import CHECKPOINT_FILE, Layout
 from data.settings import load_settings
+
+if TYPE_CHECKING:
+    from models.separate import Separates
 
 BAD_INPUT = 2
 
@@ -63,11 +66,11 @@ def main(arguments: Iterable[str] | None = None) -> int:
     return BAD_INPUT if failed else 0
 
 
-def separate_song(separator: Callable[[audio.Audio], audio.Audio], song: Path, folder: Path) -> None:
+def separate_song(separator: Separates, song: Path, folder: Path) -> None:
     """Write `vocals.wav` and `accompaniment.wav` of a song into `folder`, both or neither.
 
-    Memory does not grow with the song: it is decoded to a temporary file beside the result and read in chunks. Raises
-    InputError where ffmpeg cannot decode it.
+    Memory does not grow with the song: it is decoded to a temporary file beside the result and read in chunks, once for
+    its level and once to be separated. Raises InputError where ffmpeg cannot decode it.
     """
     from models.separate import separate_stream
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from data.audio import require_program
@@ -54,14 +55,15 @@ def main(arguments: Iterable[str] | None = None) -> int:
 
 def _conclude(tally: Tally, settings: Settings) -> int:
     from assets.recording import markdown_table
-    from models.leaderboard import LEADERBOARD
+    from models.leaderboard import AT_A_GLANCE, LEADERBOARD
 
     layout = Layout(settings.root)
     report = layout.report / REPORT_FILE
-    if LEADERBOARD.path(layout.leaderboard).is_file():
+    # Where the chain ended before the board, there is none, or one of an earlier version.
+    with suppress(InputError):
         table = LEADERBOARD.read(layout.leaderboard)
-        own = table.loc[table["source"] == "this project"].dropna(axis="columns", how="all")
-        print(f"\n{markdown_table(own.drop(columns=['source', 'scored_on']))}")
+        own = table.loc[table["source"] == "this project", list(AT_A_GLANCE)].dropna(axis="columns", how="all")
+        print(f"\n{markdown_table(own)}")
     if tally.failures:
         sys.stderr.write("\n" + "\n\n".join(tally.failures) + "\n")
     if tally.made or tally.failures:

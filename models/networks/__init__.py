@@ -30,9 +30,12 @@ NETWORKS: dict[str, Callable[[StftSettings, Any], Network]] = {
 }
 
 
-def build_network(candidate: Candidate) -> Network:
+def build_network(candidate: Candidate, *, normalises: bool = True) -> Network:
     """The network a candidate describes, with fresh weights from torch's current seed.
 
-    Raises InputError where it comes from a package that is not installed.
+    `normalises` is false for weights from before the level was left at the door (`models.networks.base`). Raises
+    InputError where the network comes from a package that is not installed.
     """
-    return NETWORKS[candidate.network.name](candidate.stft, candidate.network)
+    network = NETWORKS[candidate.network.name](candidate.stft, candidate.network)
+    network.normalises = normalises
+    return network

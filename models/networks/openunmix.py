@@ -73,7 +73,7 @@ class OpenUnmixNetwork(Network):
         return X * mask.permute(0, 2, 3, 1)
 
     @torch.no_grad()
-    def fit_input(self, mixtures: Iterable[Tensor]) -> None:
+    def fit(self, mixtures: Iterable[Tensor]) -> None:
         count = 0
         total = torch.zeros_like(self.input_mean, dtype=torch.float64)
         squares = torch.zeros_like(total)

@@ -104,7 +104,7 @@ class ReportNetwork(Network):
         return self.stft.inverse(gain * P, mixture.samples)
 
     @torch.no_grad()
-    def fit_input(self, mixtures: Iterable[Tensor]) -> None:
+    def fit(self, mixtures: Iterable[Tensor]) -> None:
         if not self.settings.standardise:
             return
         count = 0

@@ -49,6 +49,10 @@ class EvaluationReport:
     `scores` is a table of `models.evaluate.SCORES` (candidates, baselines and bounds, possibly of more tracks than are
     shown); `provenance` says in pairs of words what the numbers came from (fingerprints, checksums, counts, licences);
     `champion` is the promoted candidate, if any of these is; `promotion` says why it, or an earlier training, is.
+    `generated` says how many of the scored tracks are generated songs (`data.demo.licence.is_generated`), None where
+    nobody looked. `left_out` holds (candidate, track id, why) for every song that a candidate knows from its training
+    and that `scores` therefore lacks. None means that nobody looked, and then the page does not say what was heard in
+    training.
     """
 
     title: str
@@ -58,3 +62,5 @@ class EvaluationReport:
     provenance: Mapping[str, str]
     champion: str | None = None
     promotion: str = ""
+    generated: int | None = None
+    left_out: Sequence[tuple[str, str, str]] | None = None

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data.audio import SAMPLE_RATE, Audio
-from models.evaluate import BASELINES
+from models.evaluate import BASELINES, CSDR_FULL, USDR, summarise
 from models.report.verdict import label
 
 N_FFT = 4096
@@ -165,22 +165,23 @@ def curves_figure(curves: pd.DataFrame, title: str = "", theme: Theme = LIGHT) -
 def scores_figure(scores: pd.DataFrame, theme: Theme = LIGHT) -> bytes:
     """Every track of every method as a dot, their average as a bar: uSDR (mean) and cSDR (median) apart; PNG bytes.
 
-    `scores` as in `models.evaluate.SCORES`.
+    `scores` as in `models.evaluate.SCORES`; best method on top. The cSDR drawn is that of every second, from which
+    nobody's bar can drop the seconds and songs that went badly.
     """
-    order = scores.groupby("method")["usdr_db"].mean().sort_values(na_position="first", kind="stable").index
+    order = list(summarise(scores)["method"])[::-1]
     height = 1.1 + 0.42 * max(len(order), 2)
     figure = Figure(figsize=(9, height), dpi=110, layout="constrained", facecolor=theme.page)
     panels = figure.subplots(1, 2, sharey=True)
-    measures = (("usdr_db", "uSDR in dB, bar: mean", "mean"), ("csdr_db", "cSDR in dB, bar: median", "median"))
-    for axes, (metric, title, statistic) in zip(panels, measures, strict=True):
+    for axes, measure in zip(panels, (USDR, CSDR_FULL), strict=True):
         for place, method in enumerate(order):
-            values = scores.loc[scores["method"] == method, metric].replace([np.inf, -np.inf], np.nan).dropna()
+            values = scores.loc[scores["method"] == method, measure.column]
+            values = values.replace([np.inf, -np.inf], np.nan).dropna()
             colour = theme.quiet if method in BASELINES else theme.series[0]
             axes.plot(values, np.full(len(values), place), "o", color=colour, alpha=0.45, markersize=6, mew=0)
             if len(values):
-                average = values.agg(statistic)
+                average = values.agg(measure.statistic)
                 axes.plot([average, average], [place - 0.32, place + 0.32], color=colour, linewidth=3)
-        axes.set(title=title, ylim=(-0.6, max(len(order), 1) - 0.4))
+        axes.set(title=f"{measure.title} in dB, bar: {measure.statistic}", ylim=(-0.6, max(len(order), 1) - 0.4))
         axes.set_yticks(range(len(order)), [label(str(method)) for method in order])
         _plain(axes, theme)
         axes.grid(axis="x", color=theme.faint, linewidth=0.6)

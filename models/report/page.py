@@ -16,17 +16,39 @@ import pandas as pd
 import yaml
 
 from data.files import publish
-from models.evaluate import ICA, IDEAL_MASK, MIXTURE, coverage, summarise
+from models.evaluate import (
+    CSDR,
+    CSDR_FULL,
+    ICA,
+    IDEAL_MASK,
+    LEAKAGE,
+    MIXTURE,
+    SI_SDR,
+    USDR,
+    Measure,
+    coverage,
+    percent,
+    summarise,
+)
+from models.fairness import told
 from models.report.contents import CandidateSection, EvaluationReport, TrackRow
 from models.report.excerpts import Clip, Stretch, choose_stretch, clock, data_uri, make_clips
 from models.report.figures import DARK, LIGHT, RANGE_DB, curves_figure, frequency_position, scores_figure
-from models.report.verdict import TIE_RULE, decibels, findings, label, leader
+from models.report.verdict import TIE_RULE, decibels, findings, label, leader, scope
 
 ROLES = {
     MIXTURE: "floor: nothing done",
     ICA: "baseline: no learning",
     IDEAL_MASK: "ceiling of masking: knows the answer",
 }
+# Columns of the score table: a measure, its heading, what stands below it, and digits.
+_SUMMARY = (
+    (USDR, "uSDR", "mean, dB ↑", 2),
+    (CSDR_FULL, "cSDR, every second", "median, dB ↑", 2),
+    (CSDR, "cSDR, as published", "median, dB ↑", 2),
+    (SI_SDR, "SI-SDR", "mean, dB ↑", 2),
+    (LEAKAGE, "Leakage", "median, dB ↓", 1),
+)
 _FREQUENCIES = (("100 Hz", 100.0), ("1 kHz", 1000.0), ("10 kHz", 10_000.0))
 _SOURCE, _TRUTH, _ICA = "source", "truth", "ica"
 
@@ -65,13 +87,15 @@ def build_report(report: EvaluationReport, output: Path, *, now: datetime | None
         .render(
             title=report.title,
             date=(now or datetime.now(UTC)).strftime("%d %B %Y, %H:%M %Z").lstrip("0"),
+            scope=scope(report.scores["track_id"].nunique(), report.generated, report.left_out),
             findings=findings(report.scores, names, report.champion),
             tie_rule=TIE_RULE,
             champion=report.champion,
             promotion=report.promotion,
             leader=leader(report.scores, names, report.champion),
+            measures=_SUMMARY,
             summary=_summary(report, names),
-            coverage=coverage(report.scores),
+            coverage=[*(f"left out: {words}" for words in told(report.left_out or ())), *coverage(report.scores)],
             scores_picture=_both_themes(scores_figure, report.scores) if len(report.scores) else None,
             tracks=[_shown(row, report.scores, names, report.champion) for row in report.tracks],
             frequencies=[(words, 100 * frequency_position(hz)) for words, hz in _FREQUENCIES],
@@ -112,8 +136,23 @@ def _summary(report: EvaluationReport, candidates: Sequence[str]) -> list[dict[s
         method = str(row["method"])
         role = ROLES.get(method, "candidate" if method in candidates else "")
         kind = "own" if method in candidates else "bound"
-        rows.append({**row, "role": "champion" if method == report.champion else role, "kind": kind})
+        numbers = [
+            (row[measure.summary], row[f"{measure.stem}_tracks"], digits, _seconds_missing(measure, row))
+            for measure, _, _, digits in _SUMMARY
+        ]
+        shown = "champion" if method == report.champion else role
+        # Told apart only where it makes a difference.
+        common = row["common_tracks"] if row["common_tracks"] != row["usdr_tracks"] else None
+        rows.append({**row, "role": shown, "kind": kind, "numbers": numbers, "common": common})
     return rows
+
+
+def _seconds_missing(measure: Measure, row: Mapping[str, Any]) -> str:
+    return (
+        f"{percent(row['seconds_missing'])} of the seconds missing"
+        if measure is CSDR and row["seconds_missing"] > 0
+        else ""
+    )
 
 
 def _shown(row: TrackRow, scores: pd.DataFrame, candidates: Sequence[str], champion: str | None) -> ShownTrack:
@@ -143,8 +182,8 @@ def _numbers(own: pd.DataFrame, method: str) -> list[tuple[str, str]]:
     if method not in own.index:
         return []
     row = own.loc[method]
-    measures = (("uSDR", "usdr_db"), ("cSDR", "csdr_db"), ("SI-SDR", "si_sdr_db"), ("leakage", "leakage_db"))
-    return [(name, decibels(row[column])) for name, column in measures if pd.notna(row[column])]
+    measures = (("uSDR", USDR), ("cSDR", CSDR_FULL), ("SI-SDR", SI_SDR), ("leakage", LEAKAGE))
+    return [(name, decibels(row[measure.column])) for name, measure in measures if pd.notna(row[measure.column])]
 
 
 def _note(own: pd.DataFrame, method: str) -> str:
@@ -158,7 +197,8 @@ def _track_tables(report: EvaluationReport) -> list[dict[str, Any]]:
     tables = []
     for metric, heading in (
         ("usdr_db", "uSDR in dB"),
-        ("csdr_db", "cSDR in dB"),
+        ("csdr_full_db", "cSDR in dB, every second with voice and accompaniment"),
+        ("csdr_db", "cSDR in dB, as published (seconds with silence in the estimate left out)"),
         ("leakage_db", "Leakage in dB (only tracks with stretches without vocals)"),
     ):
         present = report.scores.dropna(subset=[metric])

@@ -31,7 +31,8 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 class Objective(nn.Module):
     """The mean loss over a batch, as one module, so that it can be compiled and shared between processes whole.
 
-    The network computes in `precision`; STFT, masks and losses stay in float32, where sums of squares need its range.
+    Mixture and vocals are heard without the mixture's level. The network computes in `precision`; STFT, masks and
+    losses stay in float32, where sums of squares need its range.
     """
 
     def __init__(self, network: Network, loss: Loss, precision: torch.dtype) -> None:
@@ -41,6 +42,7 @@ class Objective(nn.Module):
         self.precision = precision
 
     def forward(self, mixture: Tensor, vocals: Tensor) -> Tensor:
+        mixture, vocals = self.network.without_level(mixture, vocals)
         X, Y = (Sound(self.network.stft, waveform=waveform) for waveform in (mixture, vocals))
         with torch.autocast(mixture.device.type, self.precision, enabled=self.precision != torch.float32):
             estimate = self.network.estimate(X)

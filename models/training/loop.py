@@ -25,16 +25,18 @@ from data.audio import SAMPLE_RATE
 from data.chunks import VOCALS, Chunk, Row, rows_of
 from data.errors import InputError
 from models.candidate import Candidate
+from models.context import Context, in_words, measure_context
 from models.losses import Loss, build_loss
 from models.networks import build_network
 from models.progress import Progress, Reporter, Reporters, RunStart, run_name
+from models.separate import Separator
 from models.training.batches import STATISTICS, Streamed, make_batches
 from models.training.engine import Engine
 from models.training.processes import Processes
 from models.training.results import Provenance, Results, TrainingResult
 from models.training.schedule import epochs_without_progress, learning_rate_at
 from models.training.state import Progressed, identity
-from models.training.validation import Validation, first_sung_chunk, validate
+from models.training.validation import Validation, first_sung_chunk, middle_stretches, validate
 
 STATISTICS_BATCHES = 8  # batches that the input statistics are computed from
 SILENT_BATCHES = 64  # without a voice in so many batches, there is none to learn from
@@ -129,9 +131,10 @@ class _Loop:
     ) -> None:
         self._settings = candidate.training
         self._steps = self._settings.epochs * self._settings.steps_per_epoch
-        self._name = candidate.name
+        self._name, self._candidate = candidate.name, candidate
         self._engine, self._loss, self._batches = engine, loss, batches
         self._validation_rows, self._example = validation_rows, example
+        self._stretches = middle_stretches(validation_rows)
         self._progressed, self._results, self._reporter, self._processes = progressed, results, reporter, processes
         self._device = next(engine.network.parameters()).device
         self._unseen: list[Tensor] = []  # loss and gradient norm of steps that nobody has looked at yet
@@ -155,7 +158,7 @@ class _Loop:
             self._results.finish(progressed)
         self._reporter.log(
             f"kept epoch {best['epoch']} of {progressed.epoch - 1}: validation loss {best['validation_loss']:.4f}, "
-            f"uSDR {best['validation_usdr_db']:.2f} dB"
+            f"uSDR {best['validation_usdr_db']:.2f} dB, {in_words(progressed.context)}"
         )
 
     def _between_epochs(self) -> bool:
@@ -259,7 +262,9 @@ class _Loop:
         began = time.monotonic()
         own = self._validation_rows[processes.rank :: processes.count]
         frames = self._example.vocals.shape[-1]
-        tracks = validate(self._engine.averaged, self._loss, own, frames, settings.batch_size, self._device)
+        context = self._measured_context()
+        separator = Separator(self._engine.averaged, self._candidate, self._device, context_seconds=context.seconds)
+        tracks = validate(separator, self._loss, own, frames, settings.batch_size)
         validation = Validation(tuple(processes.gathered(tracks)))
         self._validation_seconds = time.monotonic() - began
         progressed.seconds = time.monotonic() - self._began
@@ -279,6 +284,7 @@ class _Loop:
         best = epochs_without_progress(self._qualities()) == 0
         if best:
             progressed.best, progressed.validation = row, validation.table.to_dict("records")
+            progressed.context = context
         if processes.first:
             if best:
                 self._results.keep(progressed, self._engine.averaged.state_dict())
@@ -287,6 +293,12 @@ class _Loop:
             self._save()
         self._require_movement()
         self._looked, self._looked_at, self._waited = time.monotonic(), progressed.step, 0.0
+
+    def _measured_context(self) -> Context:
+        """The context that the averaged weights need by now; all processes agree on it."""
+        separator = Separator(self._engine.averaged, self._candidate, self._device)
+        found = measure_context(separator, self._stretches)
+        return Context(*(self._processes.agreed(figure, self._device) for figure in found))
 
     @torch.inference_mode()
     def _play(self) -> None:

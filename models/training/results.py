@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,6 +117,8 @@ class Results:
         assert progressed.best is not None
         # Times would make two equal runs differ.
         metrics = {name: value for name, value in progressed.best.items() if name != "seconds"}
+        if not math.isnan(progressed.context.difference_db):
+            metrics["context_difference_db"] = progressed.context.difference_db
         provenance = self._provenance
         save_checkpoint(
             self.folder / CHECKPOINT_FILE,
@@ -123,6 +126,7 @@ class Results:
                 candidate=self._candidate,
                 weights=self._best,
                 metrics=metrics,
+                context_seconds=progressed.context.seconds,
                 fingerprints=provenance.fingerprints,
                 licences=provenance.licences,
                 git_commit=provenance.git_commit,

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from data.files import publish
 from models.candidate import Candidate
+from models.context import UNMEASURED, Context
 
 # Part of every state: one that was written by another version of the training code is not gone on with.
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass
@@ -31,8 +32,8 @@ class Progressed:
 
     `learning_rate` was that of the last step. `losses` are those of the present epoch's steps that counted, `skipped`
     how many of its steps did not, and `moved` whether any of them had a gradient. `curves` holds the rows of the epochs
-    that are over, `best` the row of the one whose weights are kept, and `validation` its tracks. `seconds` are of
-    training, all lives of the process together.
+    that are over, `best` the row of the one whose weights are kept, and `validation` its tracks, measured with the
+    `context` that these weights need. `seconds` are of training, all lives of the process together.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Progressed:
     curves: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
     validation: list[dict[str, Any]] = field(default_factory=list)
+    context: Context = UNMEASURED
     finished: bool = False
 
 
@@ -71,7 +73,9 @@ def identity(candidate: Candidate, pairs: pd.DataFrame) -> str:
 def save_state(path: Path, of: str, saved: Saved) -> None:
     """Write the state of the training that `identity` calls `of`, whole or not at all."""
     buffer = io.BytesIO()
-    content = {"of": of, "progressed": asdict(saved.progressed), "engine": saved.engine, "best": saved.best}
+    # Plain values only: loading never executes code.
+    progressed = asdict(saved.progressed) | {"context": list(saved.progressed.context)}
+    content = {"of": of, "progressed": progressed, "engine": saved.engine, "best": saved.best}
     torch.save(content, buffer)
     with publish(path) as partial:
         partial.write_bytes(buffer.getbuffer())
@@ -83,7 +87,8 @@ def load_state(path: Path, of: str) -> Saved | str | None:
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        saved = Saved(Progressed(**content["progressed"]), content["engine"], content["best"])
+        context = Context(*content["progressed"].pop("context"))
+        saved = Saved(Progressed(**content["progressed"], context=context), content["engine"], content["best"])
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, OSError):
         return f"{path.name} cannot be read"
     return saved if content["of"] == of else f"{path.name} is of a training with other settings or data"

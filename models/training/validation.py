@@ -1,4 +1,7 @@
-"""How good a network is on the validation tracks while it trains: every track from its beginning to its end."""
+"""How good a separator is on the validation tracks: every track from its beginning to its end, as people will hear it.
+
+The loss is that of chunks as in training; it is compared with the training's and decides nothing about a champion.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from data.chunks import Chunk, Row, chunks_in_order
+from data.audio import SAMPLE_RATE, Audio
+from data.chunks import Chunk, Row, chunks_in_order, stretch
 from models.contest import validation_frame
+from models.context import SONGS, STRETCH_SECONDS
 from models.losses import Loss
-from models.networks.base import Network
+from models.separate import Separator, layout_of, separate_stream
 from models.stft import Sound
 
 
@@ -51,12 +56,18 @@ class Validation:
         return validation_frame({track.track_id: track.usdr_db for track in self.tracks})
 
 
-@torch.inference_mode()
 def validate(
-    network: Network, loss: Loss, rows: Sequence[Row], frames: int, batch_size: int, device: torch.device
+    separator: Separator, loss: Loss, rows: Sequence[Row], frames: int, batch_size: int
 ) -> list[TrackValidation]:
-    """Every track in chunks of `frames` frames, `batch_size` of them at a time."""
-    return [_track(network, loss, row, frames, batch_size, device) for row in rows]
+    """Every track: its uSDR as `models.separate` separates it, and the loss of its chunks of `frames` frames.
+
+    Chunks are heard `batch_size` at a time, and as many windows as hold no more music than these.
+    """
+    windows = max(1, batch_size * frames // layout_of(separator.hop, separator.context_seconds).window)
+    return [
+        TrackValidation(row.track_id, _usdr(separator, row, windows), _losses(separator, loss, row, frames, batch_size))
+        for row in rows
+    ]
 
 
 def first_sung_chunk(rows: Sequence[Row], frames: int) -> Chunk | None:
@@ -64,27 +75,39 @@ def first_sung_chunk(rows: Sequence[Row], frames: int) -> Chunk | None:
     return next((chunk for row in rows for chunk in chunks_in_order(row, frames) if chunk.vocals.any()), None)
 
 
-def _track(
-    network: Network, loss: Loss, row: Row, frames: int, batch_size: int, device: torch.device
-) -> TrackValidation:
-    losses: list[float] = []
+def middle_stretches(rows: Sequence[Row]) -> list[Audio]:
+    """Music `(2, frames)` from the middle of the first tracks, to measure a context on."""
+    frames = round(STRETCH_SECONDS * SAMPLE_RATE)
+    lengths = [(row, min(frames, row.frames)) for row in rows[:SONGS]]
+    return [stretch(row, (row.frames - length) // 2, length).mixture for row, length in lengths]
+
+
+def _usdr(separator: Separator, row: Row, windows: int) -> float:
+    """The uSDR of a whole track in dB; NaN without vocals."""
     signal = error = 0.0
-    for mixture, vocals, lengths in _batches(row, frames, batch_size, device):
-        X, Y = (Sound(network.stft, waveform=waveform) for waveform in (mixture, vocals))
-        estimate = network.estimate(X)
-        losses += loss(estimate, Y, X).tolist()
-        heard = torch.arange(frames, device=device) < lengths[:, None, None]
-        apart = (network.finish(estimate, X) - vocals) * heard
-        # Float64 is unknown to some devices: sums of a chunk are exact enough, those of a track are not.
-        signal += math.fsum(vocals.square().sum(dim=(1, 2)).tolist())
-        error += math.fsum(apart.square().sum(dim=(1, 2)).tolist())
-    usdr = 10 * math.log10((signal + 1e-7) / (error + 1e-7)) if signal > 0 else math.nan
-    return TrackValidation(row.track_id, usdr, tuple(losses))
+    position = 0
+    for estimate in separate_stream(
+        separator, lambda start, frames: stretch(row, start, frames).mixture, row.frames, batch=windows
+    ):
+        vocals = stretch(row, position, estimate.shape[1]).vocals
+        signal += float(np.square(vocals, dtype=np.float64).sum())
+        error += float(np.square(estimate - vocals, dtype=np.float64).sum())
+        position += estimate.shape[1]
+    return 10 * math.log10((signal + 1e-7) / (error + 1e-7)) if signal > 0 else math.nan
 
 
-def _batches(row: Row, frames: int, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """A track's chunks in batches: mixture and vocals `(b, 2, frames)`, and how many frames of each are real."""
+@torch.inference_mode()
+def _losses(separator: Separator, loss: Loss, row: Row, frames: int, batch_size: int) -> tuple[float, ...]:
+    network, losses = separator.network, []
+    for mixture, vocals in _batches(row, frames, batch_size, separator.device):
+        X, Y = (Sound(network.stft, waveform=each) for each in network.without_level(mixture, vocals))
+        losses += loss(network.estimate(X), Y, X).tolist()
+    return tuple(losses)
+
+
+def _batches(row: Row, frames: int, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """A track's chunks in batches: mixture and vocals `(b, 2, frames)`."""
     chunks = chunks_in_order(row, frames)
     while batch := list(islice(chunks, batch_size)):
         mixture, vocals = (torch.from_numpy(np.stack(each)).to(device) for each in list(zip(*batch, strict=True))[:2])
-        yield mixture, vocals, torch.tensor([chunk.length for chunk in batch], device=device)
+        yield mixture, vocals

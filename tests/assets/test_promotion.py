@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -25,6 +26,7 @@ from assets.promotion import (
 )
 from assets.separators import training_recipe
 from data import cache
+from data.errors import InputError
 from data.loopback import PAIRS
 from data.recipe import Recipe
 from data.settings import Settings
@@ -194,27 +196,81 @@ def test_on_other_validation_tracks_the_champion_is_measured_again(arena: Arena,
     assert record.measured["how"] == "measured again, on today's tracks"
 
 
-def test_votes_decide_over_validation_until_what_was_voted_on_is_gone(
-    arena: Arena, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def ballot(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Two trainings on a ballot, the worse one the challenger; a function that has people vote for it."""
     arena.train("toy", GOOD)
     arena.promote()
     arena.train("report", BAD)
-    key = {"ballot": "b1", "candidates": ["report", "toy"], "tracks": {"t": {"A": "toy", "B": "report"}}}
-    test = arena.root / "evaluation" / "listening_test"
+    test, votes = arena.root / "evaluation" / "listening_test", arena.root / "votes"
     test.mkdir()
-    (test / "key.json").write_text(json.dumps(key))
-    (arena.root / "votes").mkdir()
-    vote = {"ballot": "b1", "voter": "Ann", "votes": {"t": "B"}}
-    (arena.root / "votes" / "votes-ann.json").write_text(json.dumps(vote))
-    # Nobody has listened to a training without scores of its own.
+    votes.mkdir()
+    monkeypatch.setattr("assets.promotion.scores_are_of_today", lambda settings, name: True)
+
+    def vote(*voters: str, letter: str = "B", ballot: str = "b1") -> None:
+        songs = {f"t{number}": {"A": "toy", "B": "report"} for number in range(5)}
+        key = {"ballot": ballot, "candidates": ["report", "toy"], "tracks": songs}
+        (test / "key.json").write_text(json.dumps(key))
+        for voter in voters:
+            content = {"ballot": "b1", "voter": voter, "votes": dict.fromkeys(songs, letter)}
+            (votes / f"votes-{voter}.json").write_text(json.dumps(content))
+
+    return vote
+
+
+def test_one_persons_clicks_do_not_replace_a_champion(arena: Arena, ballot: Callable[..., None]) -> None:
+    ballot("Ann")
+    arena.promote()
+    assert arena.promoted == "toy 0"
+    record = cache.require(arena.root / "evaluation" / "challenger", "challenger")
+    assert record.measured["votes"] == "1 voter, 6 are needed"
+
+
+def test_enough_voters_who_agree_replace_it_until_what_they_heard_is_gone(
+    arena: Arena, ballot: Callable[..., None]
+) -> None:
+    ballot(*"abcdef")
+    ballot("contrary", letter="A")
     found = challenger_today(arena.settings)
     assert found is not None
-    assert found.name == "toy"
-    monkeypatch.setattr("assets.promotion.scores_are_of_today", lambda settings, name: True)
+    assert found.name == "toy"  # six of seven are not more than chance explains
+    ballot("contrary")
     assert arena.promote().success
     assert arena.promoted == "report 0"
-    (test / "key.json").write_text(json.dumps(key | {"ballot": "b2"}))
+    content = json.loads((arena.root / "evaluation" / "champion" / "champion.json").read_text())
+    assert content["reason"].startswith("7 voters prefer report to toy")
+    ballot(ballot="b2")
     found = challenger_today(arena.settings)
     assert found is not None
     assert found.name == "toy"
+
+
+def test_votes_say_nothing_of_a_champion_that_was_not_on_the_ballot(arena: Arena, ballot: Callable[..., None]) -> None:
+    ballot(*"abcdefg")
+    arena.train("toy", BAD, seed=1)  # the champion is an earlier training of what people heard
+    assert not arena.promote().success
+    assert arena.promoted == "toy 0"
+
+
+def test_a_candidate_that_was_not_listened_to_has_no_votes(
+    arena: Arena, ballot: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ballot(*"abcdefg")
+    monkeypatch.setattr("assets.promotion.scores_are_of_today", lambda settings, name: name != "report")
+    found = challenger_today(arena.settings)
+    assert found is not None
+    assert found.name == "toy"
+
+
+def test_a_champion_is_named_by_hand_and_the_reason_says_so(
+    arena: Arena, ballot: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ballot("Ann", letter="A")
+    monkeypatch.setenv("ISOLATION_CHAMPION", "report")
+    assert arena.promote().success
+    assert arena.promoted == "report 0"
+    content = json.loads((arena.root / "evaluation" / "champion" / "champion.json").read_text())
+    assert content["reason"] == "named by hand (ISOLATION_CHAMPION), whatever votes and scores say"
+    monkeypatch.setenv("ISOLATION_CHAMPION", "nobody")
+    with pytest.raises(InputError, match="a candidate that is trained: report, toy"):
+        challenger_today(arena.settings)

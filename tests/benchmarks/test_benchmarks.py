@@ -9,8 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pipelines_site import PROJECT
+from small_datasets import tone
+from tiny import tiny_candidate
+
+from data.audio import write
+from models.checkpoint import Checkpoint, save_checkpoint
+from models.networks import build_network
 
 
 @pytest.mark.parametrize(
@@ -53,6 +60,26 @@ def test_the_training_benchmark_runs_open_unmix_on_both_layouts(tmp_path: Path) 
     assert len(found["rounds"]) == 3
     assert found["faster_than_wav"] > 0
     assert found["faster_than_stems"] > 0
+
+
+def test_the_context_benchmark_compares_cuts_and_levels(tmp_path: Path) -> None:
+    candidate = tiny_candidate(stft={"window": 2048, "hop": 1024})
+    checkpoint = Checkpoint(candidate, build_network(candidate).state_dict())
+    save_checkpoint(tmp_path / "checkpoint.pt", checkpoint)
+    for name in ("one", "other"):
+        for stem, pitch in (("vocals", 300), ("accompaniment", 90)):
+            write(tmp_path / "songs" / name / f"{stem}.wav", tone(45.0, pitch).T.astype(np.float32))
+    result = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.context", str(tmp_path / "checkpoint.pt"), "--work", str(tmp_path)]
+    command += ["--songs", str(tmp_path / "songs"), "--seconds", "44", "--json", str(result)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1].startswith("ratio: ")
+    found = json.loads(result.read_text())
+    before, now = found["isolate before: 20 s, 2 s cross-faded"], found["now: 20 s, context 1 s"]
+    assert len(before["split_vs_whole_db"]) == len(now["split_vs_whole_db"]) == 2
+    assert now["usdr_db"] == pytest.approx(now["usdr_quiet_db"], abs=1e-3)
+    assert before["usdr_db"] != pytest.approx(before["usdr_quiet_db"], abs=1e-3)
 
 
 def trained(tmp_path: Path, options: list[str]) -> dict[str, Any]:

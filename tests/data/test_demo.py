@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import yaml
 
 from data import medleydb_metadata
 from data.audio import SAMPLE_RATE
+from data.datasets.musdb18 import Musdb18
 from data.demo import corpus, names
+from data.demo.licence import LICENCE, is_generated
 from data.demo.mixing import PEAK, record
 from data.demo.music import ROLES, Note, Syllable, compose
 from data.demo.voice import Singer, draw_singer, sing
@@ -81,6 +84,17 @@ def test_a_mixture_is_the_sum_of_its_stems_but_for_the_encoding(musdb18: Path) -
 def test_the_real_excerpt_is_a_test_track_under_its_own_name(musdb18: Path) -> None:
     copied = musdb18 / "test" / "The Easton Ellises - Falcon 69.stem.mp4"
     assert copied.read_bytes() == Path(stempeg.example_stem_path()).read_bytes()
+
+
+def test_generated_songs_are_known_by_their_licence_and_the_real_excerpt_is_none_of_them(
+    musdb18: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(musdb18, tmp_path / "demo")
+    (folder / "licence.txt").write_text(f"{LICENCE}\n")
+    real = {track.title for track in Musdb18().discover(folder) if not is_generated(track.licence)}
+    assert real == {"Falcon 69"}
+    assert is_generated(f" {LICENCE.upper()}\n")
+    assert not any(is_generated(licence) for licence in ("", "CC0", "CC0 1.0", "CC BY-NC-SA 4.0"))
 
 
 def test_medleydb_metadata_reads_as_the_published_files_do(medleydb: tuple[Path, Path]) -> None:

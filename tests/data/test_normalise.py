@@ -12,6 +12,7 @@ from small_datasets import RATE, tone
 from data import audio, measure
 from data.errors import InputError
 from data.normalise import canonical_blocks, normalise_track
+from data.recognition import ACCOMPANIMENT, MIXTURE, ROWS
 
 
 def stems(folder: Path, mixture: np.ndarray, vocals: np.ndarray, rate: int = RATE, subtype: str = "FLOAT") -> Path:
@@ -115,10 +116,12 @@ def test_audio_that_needs_no_change_takes_no_space(tmp_path: Path) -> None:
         assert (tmp_path / "out" / name).samefile(source / name)
 
 
-def test_a_fingerprint_lies_beside_the_audio(tmp_path: Path) -> None:
+def test_fingerprints_of_mixture_and_accompaniment_lie_beside_the_audio(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     music = np.concatenate([tone(1.0, frequency) for frequency in rng.uniform(200, 2000, 8)])
     normalise_track(stems(tmp_path / "in", music, music), tmp_path / "out")
     fingerprint = np.load(tmp_path / "out" / "recording.npy")
     assert fingerprint.dtype == np.uint32
-    assert len(fingerprint) > 20
+    lengths = dict(zip(ROWS, fingerprint[:, 0].tolist(), strict=True))
+    assert lengths[MIXTURE, 1.0] > 20
+    assert lengths[ACCOMPANIMENT, 1.0] == 0  # all of it is sung

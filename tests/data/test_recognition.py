@@ -21,7 +21,7 @@ from data.audio import SAMPLE_RATE, Audio
 from data.demo.mixing import record
 from data.demo.voice import draw_singer
 from data.errors import InputError
-from data.recognition import FRAME_S, MIXTURE, ROWS, Fingerprint, Fingerprinter, same_recordings
+from data.recognition import FRAME_S, MIXTURE, ROWS, Fingerprint, Fingerprinter, same_recordings, says_something
 
 SONGS = 5
 Change = Callable[[Audio, Audio, Path], Audio]  # mixture, vocals, a folder
@@ -218,6 +218,7 @@ def test_what_says_nothing_of_itself_has_empty_fingerprints_and_matches_nothing(
     empty = fingerprint(samples)
     assert empty.shape == (len(ROWS), 1)
     assert not empty.any()
+    assert not says_something(empty)
     assert empty.dtype == np.uint32
     assert same_recordings({"one": empty, "two": empty.copy()}) == []
 

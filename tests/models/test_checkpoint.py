@@ -10,6 +10,8 @@ from tiny import tiny_candidate
 from data.errors import InputError
 from models.checkpoint import FORMAT, Checkpoint, load_checkpoint, load_separator, save_checkpoint
 from models.networks import build_network
+from models.separate import CONTEXT_SECONDS
+from models.stft import Sound
 
 
 def _checkpoint() -> Checkpoint:
@@ -22,6 +24,7 @@ def _checkpoint() -> Checkpoint:
         fingerprints={"training_set/loopback": "abc"},
         licences=("CC BY-NC-SA 4.0",),
         git_commit="0f3c",
+        context_seconds=3.5,
     )
 
 
@@ -32,6 +35,8 @@ def test_everything_in_a_checkpoint_comes_back(tmp_path: Path) -> None:
     assert loaded.candidate == saved.candidate
     assert (loaded.metrics, loaded.fingerprints, loaded.licences) == (saved.metrics, saved.fingerprints, saved.licences)
     assert (loaded.git_commit, loaded.sample_rate) == ("0f3c", 44100)
+    assert (loaded.normalises, loaded.context_seconds) == (True, 3.5)
+    assert load_separator(tmp_path / "checkpoint.pt").context_seconds == 3.5
     assert all(torch.equal(loaded.weights[name], tensor) for name, tensor in saved.weights.items())
 
 
@@ -45,6 +50,8 @@ def test_a_checkpoint_tells_everything_to_plain_torch_too(tmp_path: Path) -> Non
         "name": "tiny",
         "config": saved.candidate.model_dump(mode="json", exclude={"name"}),
         "sample_rate": 44100,
+        "normalises": True,
+        "context_seconds": 3.5,
         "metrics": {"epoch": 4, "validation_usdr_db": 3.25},
         "fingerprints": {"training_set/loopback": "abc"},
         "licences": ["CC BY-NC-SA 4.0"],
@@ -65,6 +72,28 @@ def test_a_checkpoint_from_before_some_settings_existed_is_still_of_use(tmp_path
     assert loaded.network == saved.candidate.network
     assert loaded.training.schedule == saved.candidate.training.schedule
     assert loaded.training.keep_best == "loss"
+
+
+def test_weights_from_before_the_level_was_left_at_the_door_still_give_the_audio_they_gave(tmp_path: Path) -> None:
+    saved = _checkpoint()
+    save_checkpoint(tmp_path / "checkpoint.pt", saved)
+    content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    for later in ("normalises", "context_seconds"):
+        del content[later]
+    torch.save(content, tmp_path / "old.pt")
+    separator = load_separator(tmp_path / "old.pt")
+    assert separator.context_seconds == CONTEXT_SECONDS
+    network = build_network(saved.candidate).eval()
+    network.load_state_dict(dict(saved.weights))
+    mixture = 0.1 * np.random.default_rng(0).standard_normal((2, 5000)).astype(np.float32)
+    with torch.inference_mode():
+        # What a network did before: its estimate of the mixture as it is.
+        sound = Sound(network.stft, waveform=torch.from_numpy(mixture)[None])
+        expected = network.finish(network.estimate(sound), sound)[0].numpy()
+    np.testing.assert_array_equal(separator(mixture), expected)
+    # Its level is told to every separator; such a one pays no heed to it.
+    np.testing.assert_array_equal(separator(mixture, 0.5), expected)
+    assert np.abs(load_separator(tmp_path / "checkpoint.pt")(mixture) - expected).max() > 1e-3
 
 
 def test_a_loaded_separator_separates_as_the_saved_one(tmp_path: Path) -> None:

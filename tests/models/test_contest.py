@@ -10,7 +10,7 @@ from tiny import tiny_candidate, tiny_pairs
 
 from data.errors import InputError
 from data.tables import read_table
-from models.contest import VALIDATION, contest, same_validation, seen_tracks, validation_frame
+from models.contest import VALIDATION, contest, same_validation, validation_frame
 from models.training import train
 from models.validate import validate_checkpoint
 
@@ -79,14 +79,6 @@ def test_validation_is_the_same_only_with_the_same_audio(tmp_path: Path) -> None
     assert not same_validation(pairs, other)
     assert same_validation(pairs, pairs[pairs["track_id"] != "demo/song-0"])  # a training track
     assert not same_validation(pairs, pairs[pairs["track_id"] != "demo/song-3"])
-
-
-def test_a_track_is_known_again_by_its_name_and_by_its_audio(tmp_path: Path) -> None:
-    today = tiny_pairs(tmp_path, train=1, validation=3)
-    then = today.copy()
-    then["split"] = ["validation", "train", "train", "validation"]
-    then.loc[2, "track_id"] = "demo/another-name"
-    assert seen_tracks(today, then) == {"demo/song-1", "demo/song-2"}
 
 
 def test_a_checkpoint_measured_again_scores_as_in_its_training(tmp_path: Path) -> None:

@@ -1,19 +1,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data.audio import SAMPLE_RATE
 from data.errors import InputError
 from data.tables import read_table, write_table
-from models.evaluate import SCORES, compare, coverage, score_track, scores_frame, summarise
+from models.evaluate import (
+    COMPARED,
+    CSDR_FULL,
+    MEASURES,
+    SCORES,
+    SI_SDR,
+    USDR,
+    compare,
+    coverage,
+    score_track,
+    scores_frame,
+    summarise,
+)
 from models.ica import separate_ica
 from models.masks import ideal_ratio_mask
 from models.metrics import si_sdr, usdr
+
+WINDOW = SAMPLE_RATE  # frames of a window of cSDR
 
 
 def track(seed: int, seconds: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +55,7 @@ def row(method: str, track_id: str, estimate, mixture, vocals, **extra) -> dict[
 
 
 def table(**methods: dict[str, float | None]) -> pd.DataFrame:
-    """Scores with the given uSDR a track; cSDR one higher."""
+    """Scores with the given uSDR a track; both cSDR one higher."""
     rows = []
     for method, tracks in methods.items():
         for track_id, value in tracks.items():
@@ -50,6 +67,8 @@ def table(**methods: dict[str, float | None]) -> pd.DataFrame:
                     "seconds": 1.0,
                     "usdr_db": value,
                     "csdr_db": None if value is None else value + 1,
+                    "csdr_full_db": None if value is None else value + 1,
+                    "windows_missing": None if value is None else 0.0,
                     "si_sdr_db": value,
                     "leakage_db": None,
                     "note": "",
@@ -99,7 +118,8 @@ def test_the_ideal_mask_gives_silence_for_silent_vocals_and_everything_where_all
 def test_a_method_that_is_undefined_for_a_track_gives_a_row_with_its_reason():
     mixture, vocals = track(1)
     scored = row("ica", "a", None, mixture, vocals, note="ICA is undefined")
-    assert [scored[name] for name in ("usdr_db", "csdr_db", "si_sdr_db", "leakage_db")] == [None] * 4
+    measured = [measure.column for measure in MEASURES]
+    assert [scored[name] for name in (*measured, "windows_missing")] == [None] * 6
     assert scored["note"] == "ICA is undefined"
 
 
@@ -109,6 +129,8 @@ def test_a_track_without_vocals_gets_its_leakage_only():
     assert scored["leakage_db"] == pytest.approx(-20.0, abs=0.01)
     assert scored["usdr_db"] is None
     assert scored["csdr_db"] is None
+    assert scored["csdr_full_db"] is None
+    assert scored["windows_missing"] is None
     assert scored["si_sdr_db"] is None
     assert "no vocals" in str(scored["note"])
 
@@ -118,6 +140,8 @@ def test_a_silent_estimate_is_scored_and_told():
     scored = row("toy", "a", np.zeros_like(mixture), mixture, vocals)
     assert scored["usdr_db"] == 0.0
     assert scored["csdr_db"] is None
+    assert scored["csdr_full_db"] == 0.0
+    assert scored["windows_missing"] == 1.0
     assert "silent" in str(scored["note"])
 
 
@@ -139,14 +163,14 @@ def test_the_summary_averages_each_measure_as_its_definition_says():
     assert toy["usdr_mean_db"] == pytest.approx(4.0)
     assert toy["csdr_median_db"] == pytest.approx(3.0)
     assert toy["si_sdr_mean_db"] == pytest.approx(4.0)
-    assert toy["tracks_scored"] == 3
+    assert [toy[f"{measure.stem}_tracks"] for measure in MEASURES] == [3, 3, 3, 3, 0]
 
 
 def test_a_track_without_a_score_does_not_count_and_is_listed():
     scores = table(toy={"a": 1.0, "b": 2.0, "c": 3.0}, ica={"a": 0.0, "b": None})
     summary = summarise(scores).set_index("method")
     assert summary.loc["ica", "tracks"] == 2
-    assert summary.loc["ica", "tracks_scored"] == 1
+    assert summary.loc["ica", "usdr_tracks"] == 1
     problems = coverage(scores)
     assert problems == ["ica was not run on c", "ica has no score on b"]
 
@@ -192,7 +216,7 @@ def test_differences_are_paired_and_tracks_of_one_method_are_left_out_and_listed
 
 def test_csdr_is_compared_by_the_median_of_the_differences():
     scores = table(toy={"a": 1.0, "b": 1.0, "c": 100.0}, ica={"a": 0.0, "b": 0.0, "c": 0.0})
-    assert compare(scores, "toy", "ica", "csdr_db").difference == pytest.approx(1.0)
+    assert compare(scores, "toy", "ica", "csdr_full_db").difference == pytest.approx(1.0)
     assert compare(scores, "toy", "ica", "usdr_db").difference == pytest.approx(34.0)
 
 
@@ -208,5 +232,166 @@ def test_too_few_tracks_decide_nothing():
 def test_comparing_with_a_method_that_was_not_scored_says_so():
     with pytest.raises(InputError, match="score zebra"):
         compare(table(toy={"a": 1.0}), "toy", "zebra")
-    with pytest.raises(ValueError, match="usdr_db"):
-        compare(table(toy={"a": 1.0}), "toy", "toy", metric="leakage_db")
+
+
+@pytest.mark.parametrize("metric", ["leakage_db", "csdr_db", "loudness"])
+def test_a_measure_that_silence_can_win_compares_nothing(metric: str):
+    with pytest.raises(ValueError, match=f"{metric} is not one of usdr_db, csdr_full_db"):
+        compare(table(toy={"a": 1.0}), "toy", "toy", metric=metric)
+
+
+def song(seed: int, windows: int = 4, frames: int = WINDOW) -> tuple[np.ndarray, np.ndarray]:
+    """Vocals and accompaniment `(2, windows * frames)`, equally loud, each second at a level of its own."""
+    generator = np.random.default_rng(seed)
+    levels = generator.uniform(0.05, 0.3, windows)
+    sounds = generator.standard_normal((2, 2, windows, frames)) * levels[:, None]
+    vocals, accompaniment = sounds.reshape(2, 2, -1).astype(np.float32)
+    return vocals, accompaniment
+
+
+def of_songs(methods: dict[str, Callable[[int, np.ndarray, np.ndarray], np.ndarray | None]], songs: int = 4):
+    """Scores of each method's estimates (song, vocals, accompaniment) of some songs of four seconds."""
+    rows = []
+    for number in range(songs):
+        vocals, accompaniment = song(number)
+        for method, separate in methods.items():
+            estimate = separate(number, vocals, accompaniment)
+            rows.append(row(method, f"demo/{number}", estimate, vocals + accompaniment, vocals))
+    return scores_frame(rows)
+
+
+def honest(number: int, vocals: np.ndarray, accompaniment: np.ndarray) -> np.ndarray:
+    """Vocals with a leak that grows from second to second and from song to song: some are easy, some are hard."""
+    seconds = np.repeat(np.arange(vocals.shape[1] // WINDOW), WINDOW)
+    return vocals + np.float32(0.1) * (1 + number + seconds).astype(np.float32) * accompaniment
+
+
+def silent_where(hard: Callable[[int, int], bool], stand_in: str = "silence"):
+    """The honest method, but with something else in its place in the seconds (song, second) that are `hard`."""
+
+    def separate(number: int, vocals: np.ndarray, accompaniment: np.ndarray) -> np.ndarray:
+        estimate = honest(number, vocals, accompaniment).copy()
+        for second in range(estimate.shape[1] // WINDOW):
+            if not hard(number, second):
+                continue
+            here = estimate[:, second * WINDOW : (second + 1) * WINDOW]
+            here[...] = 0.0
+            if stand_in == "one sample":
+                here[0, 0] = 1e-4
+            elif stand_in == "faint noise":
+                here[...] = 1e-5 * np.random.default_rng(second).standard_normal(here.shape)
+            elif stand_in == "the mixture":
+                here[...] = (vocals + accompaniment)[:, second * WINDOW : (second + 1) * WINDOW]
+        return estimate
+
+    return separate
+
+
+def test_silence_on_hard_songs_raises_the_published_csdr_and_nothing_that_ranks_or_compares():
+    scores = of_songs({"honest": honest, "copy": silent_where(lambda number, _: number > 0)})
+    summary = summarise(scores).set_index("method")
+    assert summary.loc["copy", "csdr_median_db"] > summary.loc["honest", "csdr_median_db"] + 3
+    assert summary.loc["copy", "csdr_tracks"] == 1
+    assert summary.loc["copy", "csdr_full_median_db"] < summary.loc["honest", "csdr_full_median_db"]
+    assert summary.loc["copy", "csdr_full_tracks"] == 4
+    assert summary.loc["copy", "seconds_missing"] == pytest.approx(0.75)
+    assert list(summary.index) == ["honest", "copy"]
+    for metric in (measure.column for measure in COMPARED):
+        assert compare(scores, "copy", "honest", metric).difference < 0, metric
+        assert compare(scores, "copy", "honest", metric).tracks == 4, metric
+
+
+@pytest.mark.parametrize("stand_in", ["silence", "one sample", "faint noise", "the mixture"])
+def test_whatever_stands_in_for_hard_seconds_they_count(stand_in: str):
+    scores = of_songs({"honest": honest, "copy": silent_where(lambda _, second: second > 1, stand_in)})
+    summary = summarise(scores).set_index("method")
+    if stand_in in ("silence", "the mixture"):
+        assert summary.loc["copy", "csdr_median_db"] > summary.loc["honest", "csdr_median_db"]
+        assert summary.loc["copy", "seconds_missing"] == pytest.approx(0.5)
+    assert compare(scores, "copy", "honest", "csdr_full_db").difference < 0
+    assert compare(scores, "copy", "honest").difference < 0
+
+
+def test_what_hardly_differs_from_silence_scores_as_silence_does():
+    stand_ins = ("silence", "one sample", "faint noise")
+    methods = {name: silent_where(lambda _, second: second > 0, name) for name in stand_ins}
+    full = of_songs(methods, songs=1).set_index("method")["csdr_full_db"]
+    assert full.to_numpy() == pytest.approx(0.0, abs=0.01)
+
+
+@given(
+    hard=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3))),
+    leak=st.lists(st.floats(0.02, 0.7), min_size=16, max_size=16),
+    level=st.floats(0.05, 0.6),
+)
+@settings(max_examples=25, deadline=None)
+def test_no_choice_of_songs_and_seconds_to_be_silent_in_ever_helps(
+    hard: set[tuple[int, int]], leak: list[float], level: float
+):
+    """Leaks below the level of the voice: no second of the method is below 0 dB, where silence would help rightly."""
+
+    def method(number: int, vocals: np.ndarray, accompaniment: np.ndarray) -> np.ndarray:
+        return vocals + np.repeat(leak[4 * number : 4 * number + 4], WINDOW).astype(np.float32) * accompaniment
+
+    def copy(number: int, vocals: np.ndarray, accompaniment: np.ndarray) -> np.ndarray:
+        estimate = method(number, vocals, accompaniment).copy()
+        for second in range(4):
+            if (number, second) in hard:
+                estimate[:, second * WINDOW : (second + 1) * WINDOW] = 0.0
+        return estimate
+
+    def rival(_: int, vocals: np.ndarray, accompaniment: np.ndarray) -> np.ndarray:
+        return vocals + np.float32(level) * accompaniment
+
+    scores = of_songs({"method": method, "copy": copy, "rival": rival})
+    place = {str(name): place for place, name in enumerate(summarise(scores)["method"])}
+    assert not hard or place["copy"] > place["method"]
+    for metric in (USDR.column, CSDR_FULL.column):
+        before, after = (compare(scores, name, "rival", metric) for name in ("method", "copy"))
+        assert after.difference <= before.difference + 1e-9
+        assert after.low <= before.low + 1e-9
+        assert not (after.verdict == "better" and before.verdict != "better")
+    # Whole songs answered with silence alone: an angle to nothing is no better than any angle.
+    whole = {number for number in range(4) if {(number, second) for second in range(4)} <= hard}
+    for number in whole:
+        one = scores[scores["track_id"] == f"demo/{number}"]
+        assert compare(one, "copy", "method", SI_SDR.column).difference <= 0
+
+
+def test_silence_counts_as_the_least_angle_and_takes_no_song_out():
+    scores = of_songs({"honest": honest, "copy": silent_where(lambda number, _: number == 3)})
+    result = compare(scores, "copy", "honest", "si_sdr_db")
+    assert (result.tracks, result.missing) == (4, ())
+    assert result.difference < -10
+
+
+def test_methods_are_ranked_over_the_tracks_that_all_candidates_have():
+    # Over its own tracks "easy" has the higher mean.
+    scores = table(
+        easy={"a": 9.0, "b": 8.0}, thorough={"a": 10.0, "b": 9.0, "c": 1.0}, mixture={"a": 0.0, "b": 0, "c": 0}
+    )
+    summary = summarise(scores).set_index("method")
+    assert list(summary.index) == ["thorough", "easy", "mixture"]
+    assert summary.loc["easy", "usdr_mean_db"] > summary.loc["thorough", "usdr_mean_db"]
+    assert summary.loc["thorough", "usdr_common_mean_db"] == pytest.approx(9.5)
+    assert list(summary["common_tracks"]) == [2, 2, 2]
+
+
+def test_a_baseline_that_is_undefined_on_a_track_takes_it_from_nobody():
+    scores = table(toy={"a": 1.0, "b": 2.0}, other={"a": 2.0, "b": 0.0}, ica={"a": 9.0, "b": None})
+    summary = summarise(scores).set_index("method")
+    assert list(summary["common_tracks"]) == [1, 2, 2]
+    assert list(summary.index) == ["ica", "toy", "other"]
+    # Nor does a candidate without any score.
+    scores = table(toy={"a": 1.0, "b": 2.0}, broken={"a": None, "b": None})
+    assert list(summarise(scores)["common_tracks"]) == [2, 0]
+
+
+def test_coverage_names_the_measure_that_lacks_a_track_and_the_seconds_csdr_lacks():
+    quiet = silent_where(lambda number, second: number == 1 or (number, second) == (2, 0))
+    assert coverage(of_songs({"honest": honest, "quiet": quiet})) == [
+        "quiet has no cSDR on demo/1",
+        "quiet has no SI-SDR on demo/1",
+        "quiet has no cSDR in a share of the seconds, which it answers with silence or with the mixture, "
+        "on demo/1 (100 %), demo/2 (25 %)",
+    ]

@@ -45,7 +45,10 @@ for folder in sys.argv[1:]:
     with torch.no_grad():
         for length in json.load(open(folder + "/lengths.json")):
             mixture = torch.from_numpy(numpy.load(f"{folder}/mixture-{length}.npy"))
-            numpy.save(f"{folder}/vocals-{length}.npy", separator(mixture[None])[0].numpy())
+            for gain in (1.0, 0.01):
+                song = gain * mixture
+                vocals = separator(song[None], song.square().mean().sqrt())[0]
+                numpy.save(f"{folder}/vocals-{length}-{gain}.npy", vocals.numpy())
     open(folder + "/separator.json", "w").write(about["separator.json"])
 assert not {"models", "data", "demucs", "bs_roformer"} & set(sys.modules)
 """
@@ -66,7 +69,13 @@ def _save(name: str, folder: Path) -> Path:
             weight.add_(0.02 * torch.randn_like(weight))
     network.fit_input([torch.from_numpy(_mixture(44100))[None]])
     checkpoint = Checkpoint(
-        candidate, network.state_dict(), {"epoch": 3}, {"training_set/loopback": "abc"}, ("CC BY-NC-SA 4.0",), "0f3c"
+        candidate,
+        network.state_dict(),
+        {"epoch": 3},
+        {"training_set/loopback": "abc"},
+        ("CC BY-NC-SA 4.0",),
+        "0f3c",
+        context_seconds=1.5,
     )
     save_checkpoint(folder / "checkpoint.pt", checkpoint)
     return folder / "checkpoint.pt"
@@ -92,8 +101,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     for name in filter(_installed, candidate_names()):
         folders[name] = folder = root / name
         about = export.export_separator(_save(name, folder), folder / "separator.pt2", SECONDS)
-        chunk = about["chunk_frames"]
-        lengths = [chunk, chunk + 12345, 30011] if about["any_length"] else [chunk]
+        window = about["window_frames"]
+        lengths = [window, window + 12345, 30011] if about["any_length"] else [window]
         for length in lengths:
             np.save(folder / f"mixture-{length}.npy", _mixture(length))
         (folder / "lengths.json").write_text(json.dumps(lengths))
@@ -123,10 +132,12 @@ def test_an_exported_separator_gives_the_same_audio_without_this_project(
     lengths = json.loads((folder / "lengths.json").read_text())
     assert len(lengths) == (1 if name in PACKAGES else 3)
     for length in lengths:
-        vocals, expected = np.load(folder / f"vocals-{length}.npy"), separator(_mixture(length))
+        vocals, expected = np.load(folder / f"vocals-{length}-1.0.npy"), separator(_mixture(length))
         assert vocals.shape == expected.shape == (2, length)
         assert np.abs(expected).max() > 0.01
         np.testing.assert_allclose(vocals, expected, rtol=0, atol=1e-4)
+        quiet = np.load(folder / f"vocals-{length}-0.01.npy")
+        np.testing.assert_allclose(100 * quiet, vocals, rtol=0, atol=1e-4 * np.abs(vocals).max())
 
 
 def test_an_exported_separator_tells_where_it_comes_from(exported: Callable[[str], Path]) -> None:
@@ -135,8 +146,10 @@ def test_an_exported_separator_tells_where_it_comes_from(exported: Callable[[str
         "candidate": "toy",
         "sample_rate": 44100,
         "any_length": True,
-        "chunk_frames": 4 * 44100,
-        "overlap_frames": 2 * 44100,
+        "chunk_frames": 173 * 1024,  # 4 s in whole hops
+        "context_frames": 65 * 1024,  # 1.5 s
+        "fade_frames": 2205,
+        "window_frames": (173 + 3 + 2 * 65) * 1024,
         "licences": ["CC BY-NC-SA 4.0"],
         "fingerprints": {"training_set/loopback": "abc"},
         "metrics": {"epoch": 3},
@@ -163,8 +176,8 @@ def test_a_program_that_sounds_different_is_not_written(
     [
         ("absent.pt", ["-o", "x.pt2"], "no such file"),
         ("absent.pt", ["-o", "x.onnx"], "name it x.pt2"),
-        ("absent.pt", ["-o", "x.pt2", "--seconds", "3.9"], "at least 4 s"),
-        ("absent.pt", ["-o", "x.pt2", "--seconds", "nan"], "at least 4 s"),
+        ("absent.pt", ["-o", "x.pt2", "--seconds", "0.04"], "at least 0.05 s"),
+        ("absent.pt", ["-o", "x.pt2", "--seconds", "nan"], "at least 0.05 s"),
     ],
 )
 def test_what_cannot_be_exported_is_told(

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from small_datasets import tone
@@ -14,7 +15,19 @@ from small_datasets import tone
 from data import audio
 from data.errors import InputError
 from data.measure import loudness_lufs
-from models.listening import BALLOT_FILE, KEY_FILE, BallotTrack, count_votes, write_ballot
+from models.listening import (
+    BALLOT_FILE,
+    KEY_FILE,
+    LEAST_VOTERS,
+    BallotTrack,
+    Votes,
+    best_by_votes,
+    count_votes,
+    decide_votes,
+    preference,
+    read_votes,
+    write_ballot,
+)
 
 NAMES = ("report", "toy", "bandsplit")
 
@@ -30,9 +43,10 @@ def tracks(tmp_path: Path) -> list[BallotTrack]:
     return made
 
 
-def vote(folder: Path, name: str, ballot: str, votes: dict[str, str]) -> None:
+def vote(folder: Path, name: str, ballot: str, votes: dict[str, str], voter: str | None = None) -> None:
     folder.mkdir(exist_ok=True)
-    (folder / f"votes-{name}.json").write_text(json.dumps({"ballot": ballot, "voter": name, "votes": votes}))
+    content = {"ballot": ballot, "voter": name if voter is None else voter, "votes": votes}
+    (folder / f"votes-{name}.json").write_text(json.dumps(content))
 
 
 def test_the_ballot_names_nobody_and_needs_nothing_else(tracks: list[BallotTrack], tmp_path: Path) -> None:
@@ -71,6 +85,7 @@ def test_votes_are_counted_for_the_candidates_behind_the_letters(tracks: list[Ba
     counted = count_votes(tmp_path / "votes", tmp_path / "out" / KEY_FILE)
     assert dict(zip(counted["candidate"], counted["votes"], strict=True)) == {"toy": 4, "report": 1, "bandsplit": 0}
     assert counted["candidate"][0] == "toy"
+    assert dict(zip(counted["candidate"], counted["voters"], strict=True)) == {"toy": 1, "report": 1, "bandsplit": 0}
 
 
 def test_of_one_voters_files_the_newest_counts(tracks: list[BallotTrack], tmp_path: Path) -> None:
@@ -97,7 +112,15 @@ def test_candidates_are_heard_at_one_loudness(tracks: list[BallotTrack], tmp_pat
 
 
 @pytest.mark.parametrize(
-    "content", ["no json", "[1]", '{"votes": {}}', '{"ballot": "BALLOT", "votes": {"demo/9": "A"}}']
+    "content",
+    [
+        "no json",
+        "[1]",
+        '{"votes": {}}',
+        '{"ballot": "BALLOT", "votes": {"demo/9": "A"}}',
+        '{"ballot": "BALLOT", "votes": {"demo/0": "Z"}}',
+        '{"ballot": "BALLOT", "votes": {"demo/0": ["A"]}}',
+    ],
 )
 def test_a_file_that_is_no_vote_is_named(tracks: list[BallotTrack], tmp_path: Path, content: str) -> None:
     ballot = write_ballot(tmp_path / "out", tracks, seed=0)
@@ -105,6 +128,135 @@ def test_a_file_that_is_no_vote_is_named(tracks: list[BallotTrack], tmp_path: Pa
     (tmp_path / "votes" / "bad.json").write_text(content.replace("BALLOT", ballot))
     with pytest.raises(InputError, match=r"bad\.json"):
         count_votes(tmp_path / "votes", tmp_path / "out" / KEY_FILE)
+
+
+def test_the_ballot_says_how_many_voters_are_needed(tracks: list[BallotTrack], tmp_path: Path) -> None:
+    first = write_ballot(tmp_path / "a", tracks[:1], seed=0, least_voters=11)
+    assert "at least 11 people have voted" in (tmp_path / "a" / BALLOT_FILE).read_text()
+    # Another number of voters is no other ballot: the votes still count.
+    assert write_ballot(tmp_path / "b", tracks[:1], seed=0) == first
+    assert f"at least {LEAST_VOTERS} people" in (tmp_path / "b" / BALLOT_FILE).read_text()
+
+
+def test_votes_are_read_voter_by_voter_and_one_name_is_one_voter(tracks: list[BallotTrack], tmp_path: Path) -> None:
+    ballot = write_ballot(tmp_path / "out", tracks, seed=0)
+    key = json.loads((tmp_path / "out" / KEY_FILE).read_text())["tracks"]
+    for second, name in enumerate(("Zoë  Smith", "zoe\u0308 smith", " ZOË SMITH ")):
+        vote(tmp_path / "votes", str(second), ballot, {"demo/0": "ABC"[second]}, voter=name)
+        os.utime(tmp_path / "votes" / f"votes-{second}.json", (second, second))
+    vote(tmp_path / "votes", "nothing", ballot, {})
+    vote(tmp_path / "votes", "bob", ballot, {"demo/1": "A", "demo/2": "B"})
+    chosen = read_votes(tmp_path / "votes", tmp_path / "out" / KEY_FILE)
+    assert chosen == {
+        "zoë smith": {"demo/0": key["demo/0"]["C"]},
+        "bob": {"demo/1": key["demo/1"]["A"], "demo/2": key["demo/2"]["B"]},
+    }
+
+
+def choices(*voters: str) -> Votes:
+    """Votes of voters 0, 1, ...: a letter a song, t for toy, r for report, b for bandsplit, - for no answer."""
+    names = {"t": "toy", "r": "report", "b": "bandsplit"}
+    return {
+        str(number): {f"demo/{song}": names[letter] for song, letter in enumerate(letters) if letter != "-"}
+        for number, letters in enumerate(voters)
+    }
+
+
+def test_one_person_decides_nothing_however_many_songs_they_answer() -> None:
+    decision = best_by_votes(choices("ttttt"), NAMES, least_voters=5)
+    assert not decision.decided
+    assert decision.preferred is None
+    assert decision.words == "1 voter, 5 are needed"
+
+
+def test_enough_voters_who_agree_decide_and_the_words_hold_the_numbers() -> None:
+    decision = best_by_votes(choices(*["ttttr"] * 6), NAMES)
+    assert (decision.decided, decision.preferred, decision.rival) == (True, "toy", "report")
+    assert (decision.difference, decision.low, decision.high) == pytest.approx((0.6, 0.6, 0.6))
+    assert (decision.agreeing, decision.telling) == (6, 6)
+    assert decision.words == (
+        "6 voters prefer toy to report: chosen for 60 % of the songs more, 95 % interval 60 to 60; "
+        "by 6 of the 6 who chose one of the two more often, 95 % interval 54 to 100 %"
+    )
+
+
+def test_a_few_who_agree_are_not_taken_for_certain_because_their_bootstrap_has_no_width() -> None:
+    """Whatever minimum is asked for: five who agree have an exact interval that holds one half."""
+    decision = best_by_votes(choices(*["t"] * 5), NAMES, least_voters=1)
+    assert (decision.low, decision.high) == (1.0, 1.0)
+    assert decision.agreement_low == pytest.approx(0.478, abs=1e-3)
+    assert not decision.decided
+    assert "do not settle" in decision.words
+
+
+def test_voters_who_disagree_decide_nothing_and_the_words_say_by_how_much() -> None:
+    decision = best_by_votes(choices(*["tttr"] * 5, *["rrrt"] * 4), NAMES)
+    assert not decision.decided
+    assert decision.low < 0 < decision.high
+    assert decision.words.startswith("9 voters do not settle between toy and report: chosen for 6 % of the songs more")
+
+
+def test_many_who_hardly_care_do_not_outvote_a_few_who_do() -> None:
+    """Ten of twelve chose toy for one song of five more, which is more than a coin; the mean over voters is a tie."""
+    decision = preference(choices(*["tttrr"] * 10, *["rrrrr"] * 2), "toy", "report")
+    assert decision.agreement_low > 0.5
+    assert decision.low < 0
+    assert not decision.decided
+
+
+def test_one_voter_of_many_songs_weighs_as_much_as_one_of_a_single_song() -> None:
+    decision = best_by_votes(choices("t" * 40, "r", "r", "r", "r", "r", "r", "r", "r", "r"), ["report", "toy"])
+    assert decision.preferred == "report"
+    assert decision.difference == pytest.approx(0.8)
+
+
+def test_the_best_has_to_be_preferred_to_every_other_candidate() -> None:
+    # Everybody prefers toy to report; toy and bandsplit share the songs.
+    decision = best_by_votes(choices(*["ttbbr"] * 6, *["tttbb"] * 2, *["bbbtt"] * 2), NAMES)
+    assert not decision.decided
+    assert {decision.leading, decision.rival} == {"toy", "bandsplit"}
+    assert preference(choices(*["ttbbr"] * 6), "toy", "report").decided
+
+
+def test_without_votes_or_without_rivals_the_words_say_so() -> None:
+    assert best_by_votes({}, NAMES).words == f"nobody has voted, {LEAST_VOTERS} are needed"
+    assert best_by_votes(choices(*["t"] * 9), ["toy"]).words.startswith("fewer than two candidates")
+    assert not preference({}, "toy", "report", least_voters=0).decided
+
+
+def test_equal_candidates_are_seldom_told_apart() -> None:
+    """A ballot of three that sound alike: by chance alone, one is called preferred in at most 7.5 % of ballots."""
+    rng = np.random.default_rng(0)
+    ballots = [choices(*("".join(rng.choice(list("trb"), 5)) for _ in range(10))) for _ in range(300)]
+    decided = sum(best_by_votes(votes, NAMES, seed=number).decided for number, votes in enumerate(ballots))
+    assert decided <= 0.075 * len(ballots)
+
+
+def test_voters_and_not_clicks_are_resampled() -> None:
+    """Twenty times the songs from the same voters make nothing more certain."""
+    few = preference(choices(*["tttr"] * 5, *["rrrt"] * 2), "toy", "report")
+    many = preference(choices(*["tttr" * 20] * 5, *["rrrt" * 20] * 2), "toy", "report")
+    assert (few.low, few.high) == (many.low, many.high)
+
+
+def test_the_decision_reads_the_votes_of_the_ballot(tracks: list[BallotTrack], tmp_path: Path) -> None:
+    ballot = write_ballot(tmp_path / "out", tracks, seed=0)
+    key_file = tmp_path / "out" / KEY_FILE
+    letter_of = {
+        track: {name: letter for letter, name in letters.items()}
+        for track, letters in json.loads(key_file.read_text())["tracks"].items()
+    }
+    for number in range(7):
+        vote(tmp_path / "votes", f"v{number}", ballot, {track: letter_of[track]["toy"] for track in letter_of})
+        vote(tmp_path / "votes", f"other{number}", "another ballot", {"demo/0": "A"})
+    decision = decide_votes(tmp_path / "votes", key_file, least_voters=7, seed=0)
+    assert (decision.preferred, decision.voters) == ("toy", 7)
+    assert decide_votes(tmp_path / "votes", key_file, least_voters=7, seed=0) == decision
+    assert decide_votes(tmp_path / "votes", key_file, least_voters=8).words == "7 voters, 8 are needed"
+    # Trained again since the ballot: what the voters heard is no longer there.
+    assert not decide_votes(tmp_path / "votes", key_file, among=["report", "bandsplit"]).decided
+    assert not decide_votes(tmp_path / "votes", key_file, among=["toy"]).decided
+    assert decide_votes(tmp_path / "none", key_file).voters == 0
 
 
 def test_one_candidate_alone_cannot_be_compared(tracks: list[BallotTrack], tmp_path: Path) -> None:

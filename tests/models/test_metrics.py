@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.audio import SAMPLE_RATE
-from models.metrics import csdr, csdr_windows, leakage_db, si_sdr, silent_windows, usdr
+from models.metrics import csdr, csdr_full, csdr_windows, leakage_db, si_sdr, silent_windows, usdr, windows_missing
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -59,6 +59,35 @@ def test_csdr_leaves_out_the_windows_that_museval_leaves_out():
     assert list(np.isnan(ours)) == [True, True, True, True, False]
     np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=0)
     assert csdr(vocals, estimate, accompaniment, accompaniment_estimate) == pytest.approx(theirs[4], abs=1e-6)
+
+
+def test_every_second_counts_where_museval_counts_only_what_the_estimate_answers():
+    vocals, accompaniment = noise(1, 5.0), noise(2, 5.0)
+    vocals[:, :SAMPLE_RATE] = 0.0  # the song's own silence is nobody's doing
+    estimate = vocals + 0.1 * accompaniment
+    estimate[:, SAMPLE_RATE : 3 * SAMPLE_RATE] = 0.0
+    estimate[:, 3 * SAMPLE_RATE : 4 * SAMPLE_RATE] = (vocals + accompaniment)[:, 3 * SAMPLE_RATE : 4 * SAMPLE_RATE]
+    signals = (vocals, estimate, accompaniment, vocals + accompaniment - estimate)
+    assert csdr(*signals) == pytest.approx(20.0, abs=0.1)  # the last second alone
+    assert windows_missing(*signals) == pytest.approx(3 / 4)
+    # Silence 0 dB, twice; the mixture 0 dB, as voice and accompaniment are equally loud; and 20 dB.
+    assert csdr_full(*signals[:3]) == pytest.approx(0.0, abs=0.05)
+
+
+def test_both_csdr_agree_where_nothing_is_silent():
+    vocals, accompaniment = noise(1), noise(2)
+    estimate = vocals + 0.3 * accompaniment
+    mixture = vocals + accompaniment
+    assert csdr_full(vocals, estimate, accompaniment) == pytest.approx(
+        csdr(vocals, estimate, accompaniment, mixture - estimate), abs=1e-6
+    )
+    assert windows_missing(vocals, estimate, accompaniment, mixture - estimate) == 0.0
+
+
+def test_a_perfect_second_is_finite_where_every_second_counts():
+    vocals, accompaniment = noise(1), noise(2)
+    assert csdr(vocals, vocals, accompaniment, accompaniment) == math.inf
+    assert 90 < csdr_full(vocals, vocals, accompaniment) < 150
 
 
 def test_one_silent_channel_does_not_make_a_window_missing():
@@ -123,6 +152,8 @@ def test_a_silent_reference_has_no_sdr():
     assert math.isnan(usdr(silence, e))
     assert math.isnan(si_sdr(silence, e))
     assert math.isnan(csdr(silence, e, e, e))
+    assert math.isnan(csdr_full(silence, e, e))
+    assert math.isnan(windows_missing(silence, e, e, e))
     assert math.isnan(si_sdr(e, silence))
 
 
@@ -130,6 +161,8 @@ def test_empty_signals_have_no_scores():
     empty = np.zeros((2, 0), dtype=np.float32)
     scores = usdr(empty, empty), si_sdr(empty, empty), csdr(empty, empty, empty, empty), leakage_db(empty, empty, empty)
     assert all(math.isnan(score) for score in scores)
+    assert math.isnan(csdr_full(empty, empty, empty))
+    assert math.isnan(windows_missing(empty, empty, empty, empty))
 
 
 def test_leakage_counts_only_the_windows_where_nobody_sings():

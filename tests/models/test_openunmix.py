@@ -64,6 +64,7 @@ def test_input_is_standardised_from_the_data_and_goes_on_learning() -> None:
     X = slope * torch.randn(4, 2, 129, 50, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
     mixtures = network.stft.inverse(X, 49 * 64) * torch.hann_window(49 * 64)
     network.fit_input([mixtures[:2], mixtures[2:]])
+    (mixtures,) = network.without_level(mixtures)
     inputs = (network._seen(network.stft(mixtures)) - network.input_mean) * network.input_scale
     heard = [index for index in range(2, network.seen_bins) if not 18 <= index < 32]
     torch.testing.assert_close(inputs.mean(dim=(0, 1, 2))[heard], torch.zeros(len(heard)), atol=1e-3, rtol=0)

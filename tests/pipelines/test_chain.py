@@ -16,13 +16,21 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 from pipelines_site import PROJECT, Site, build_site
 
+from assets.evaluation import never_trained_on
+from data import cache
+from data.heard import HEARD
+from data.layout import Layout
 from data.placements import read_placements
+from data.settings import Settings
+from data.splits import SPLITS
 from data.tables import read_table
+from models.evaluate import SCORES
 
 MADE = re.compile(r"(\d+) outputs made, (\d+) unchanged, (\d+) failures")
 
@@ -115,18 +123,47 @@ def test_a_damaged_output_is_found_and_made_again(finished: Site) -> None:
     assert tally(done.stdout)[0] == 3
 
 
+def test_a_track_that_a_checkpoint_knows_is_left_out_of_scores_board_ballot_and_page_and_told(finished: Site) -> None:
+    """As after another draw: one of today's reserved tracks is among those that the checkpoint was trained on."""
+    layout = Layout(finished.storage)
+    trained = layout.checkpoint("tiny")
+    record = json.loads((trained / cache.RECORD).read_text())
+    own = (HEARD.path(trained).read_bytes(), json.dumps(record))
+    known = SPLITS.read(layout.splits).query("split == 'reserved'")["track_id"].iloc[0]
+    heard = HEARD.read(trained)
+    HEARD.write(trained, pd.concat([heard, heard.iloc[:1].assign(track_id=known)], ignore_index=True))
+    record["files"] = {name: vars(stamp) for name, stamp in cache.stamp_files(trained).items()}
+    (trained / cache.RECORD).write_text(json.dumps(record))
+
+    checked = never_trained_on(settings=Settings(storage=finished.storage))
+    assert not checked.passed
+    assert f"tiny is scored on {known}, although it was trained on it" in str(checked.metadata["problems"].value)
+
+    done = finished.run("--candidates", "tiny")
+    assert done.returncode == 0, done.stderr
+    for table, folder in ((SCORES, layout.scores("tiny")), (SCORES, layout.leaderboard)):
+        assert known not in set(table.read(folder)["track_id"])
+    assert known not in json.loads((layout.listening_test / "key.json").read_text())["tracks"]
+    page = (layout.report / "report.html").read_text()
+    assert "1 song that one does know is left out" in page
+    assert f"tiny was trained on it: {known}" in done.stdout
+
+    HEARD.path(trained).write_bytes(own[0])
+    (trained / cache.RECORD).write_text(own[1])
+
+
 def test_splits_are_shown_handed_on_and_drawn_anew_by_a_command_that_says_what_that_voids(
     finished: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = finished.run("show", module="pipelines.splits")
     assert shown.returncode == 0, shown.stderr
-    assert "reserved    musdb18/" in shown.stdout
+    assert "reserved    medleydb/ann-one  (drawn for the final evaluation)" in shown.stdout
     written = finished.run("write", str(tmp_path / "splits.yaml"), module="pipelines.splits")
     assert "12 tracks written" in written.stdout
     ledger = finished.storage / "splits.yaml"
     before = ledger.read_bytes()
 
-    environment = finished.environment | {"ISOLATION_SEED": "1", "ISOLATION_TEST_SHARE": "0.5"}
+    environment = finished.environment | {"ISOLATION_SEED": "2"}
     with monkeypatch.context() as patch:
         patch.setattr(Site, "environment", property(lambda _: environment))
         asked = finished.run("redraw", module="pipelines.splits")

@@ -49,6 +49,23 @@ def test_a_long_song_in_chunks_equals_the_song_in_one_piece(finished: Site, tmp_
     np.testing.assert_allclose(streamed, separate(separator, mixture.T), atol=1e-6)
 
 
+def test_a_song_twenty_decibels_quieter_gives_the_same_vocals_as_quiet(finished: Site, tmp_path: Path) -> None:
+    from models.checkpoint import load_separator
+    from pipelines.isolate import separate_song
+
+    separator = load_separator(finished.storage / "evaluation" / "champion" / "checkpoint.pt")
+    mixture = (tone(25.0, 200) + tone(25.0, 90)).astype(np.float32)
+    mixture[: 12 * RATE] *= 0.1
+    found = []
+    for name, gain in (("loud", 1.0), ("quiet", 0.1), ("louder", 7.0)):
+        soundfile.write(tmp_path / f"{name}.wav", np.float32(gain) * mixture, RATE, subtype="FLOAT")
+        separate_song(separator, tmp_path / f"{name}.wav", tmp_path / name)
+        found.append(audio.read(tmp_path / name / "vocals.wav")[0] / gain)
+    assert np.abs(found[0]).max() > 1e-3
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=0, atol=1e-4 * np.abs(found[0]).max())
+
+
 def test_mono_and_other_rates_are_taken(finished: Site, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "mono.flac", tone(1.0, rate=48000)[:, 0], 48000)
     done = finished.run(str(tmp_path / "mono.flac"), "-o", str(tmp_path / "out"), module="pipelines.isolate")
