@@ -26,7 +26,7 @@ from assets.recording import (
     with_metadata,
 )
 from assets.separators import CHECKPOINT, PROJECT, heard_by_checkpoint
-from assets.training_set import DUPLICATES, MANIFEST, SPLITS, artist_keys, read_duplicates, read_manifest, read_splits
+from assets.training_set import DUPLICATES, MANIFEST, SPLITS, artist_keys, read_manifest, read_splits, same_recordings
 from data import cache
 from data.demo.licence import is_generated
 from data.errors import InputError
@@ -263,9 +263,7 @@ def known_to(settings: Settings, name: str) -> dict[str, str]:
     heard = heard_by_checkpoint(root, Layout(root).checkpoint(name))
     if heard is None:
         return dict.fromkeys(tracks["track_id"], "may know it: what it was trained on is not recorded")
-    copies = read_duplicates(root).dropna(subset="original")
-    pairs = zip(copies["track_id"], copies["original"], strict=True)
-    return seen_tracks(tracks, heard, pairs, artist_keys(settings))
+    return seen_tracks(tracks, heard, same_recordings(root), artist_keys(settings))
 
 
 def scores_recipe(settings: Settings, name: str) -> Recipe:

@@ -21,7 +21,7 @@ from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, scores_are
 from assets.partitions import CANDIDATES
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream
 from assets.separators import CHECKPOINT, CODE_VERSION, PROJECT, heard_by_checkpoint, trained_on
-from assets.training_set import LOOPBACK, artist_keys, read_duplicates, read_manifest
+from assets.training_set import LOOPBACK, artist_keys, read_manifest, same_recordings
 from data import cache
 from data.errors import InputError
 from data.heard import HEARD, heard_tracks, seen_tracks
@@ -432,10 +432,8 @@ def _seen_by_champion(settings: Settings) -> dict[str, str]:
         return {}
     today = _pairs(root)
     tracks = today[today["split"] == "validation"].merge(read_manifest(root)[["track_id", "artist"]], on="track_id")
-    copies = read_duplicates(root).dropna(subset="original")
-    pairs = zip(copies["track_id"], copies["original"], strict=True)
     # Both separators were chosen by tracks that they were validated on: that is no one's advantage.
-    return seen_tracks(tracks, heard[heard["split"] == "train"], pairs, artist_keys(settings))
+    return seen_tracks(tracks, heard[heard["split"] == "train"], same_recordings(root), artist_keys(settings))
 
 
 def _pairs(root: Path) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 
 from assets.lanes import LANES
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, table_metadata, upstream, with_metadata
@@ -19,7 +20,7 @@ from data.artists import artist_files, load_artists, read_artists
 from data.datasets import DATASETS
 from data.errata import load_errata
 from data.errors import InputError
-from data.files import sha256_of
+from data.files import link, publish, sha256_of
 from data.heard import Key
 from data.layout import Layout
 from data.loopback import PAIRS
@@ -31,6 +32,7 @@ from data.recognition import says_something
 from data.settings import Quality, Settings
 from data.sources import read_index
 from data.tables import read_table
+from data.tracks import RECORDING
 
 GROUP = "training_set"
 MANIFEST = dg.AssetKey([GROUP, "manifest"])
@@ -148,6 +150,9 @@ def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
 
     def work(folder: Path) -> dict[str, Any]:
         table = read_manifest(settings.root)
+        recognised = _recognised(layout, table, before)
+        for track, others in recognised.items():
+            context.log.info(f"{track} is recognised as {', '.join(others)}, which was placed before and is gone")
         given = read_placements(settings.splits, what="setting ISOLATION_SPLITS") if settings.splits else None
         parameters = draw_parameters(settings)
         frame = split_tables.split_tracks(
@@ -156,11 +161,14 @@ def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
             **parameters,
             placed=before,
             given=given,
+            recognised=recognised,
             artists=load_artists(settings.artists),
         )
-        after = before.after(frame, dict(zip(table["track_id"], table["mixture_sha256"], strict=True)))
+        audio = dict(zip(table["track_id"], table["mixture_sha256"], strict=True))
+        after = before.after(frame, audio, recognised)
         for moved in after.moved(before):
             context.log.warning(f"{moved}: scores of separators that were trained before leave it out")
+        _keep_recordings(layout, table)
         # Before the table itself: a run that is killed in between finds its own draw again.
         write_placements(layout.placements, after)
         split_tables.SPLITS.write(folder, frame)
@@ -189,6 +197,26 @@ def placements(root: Path) -> Placements:
     manifest = read_table(manifests.MANIFEST.path(layout.manifest))
     audio = dict(zip(manifest["track_id"], manifest["mixture_sha256"], strict=True))
     return Placements().after(read_table(table), audio)
+
+
+def _recognised(layout: Layout, table: Any, before: Placements) -> dict[str, list[str]]:
+    """New tracks that sound like tracks which were placed and are gone: these came back under another name."""
+    new = table[[not before.of([row.track_id], row.mixture_sha256) for row in table.itertuples()]]
+    gone = before.gone(list(table["track_id"]), list(table["mixture_sha256"])) if len(new) else {}
+    kept = {name: layout.recordings / f"{placement.audio[-1]}.npy" for name, placement in gone.items()}
+    prints = {name: np.load(path, allow_pickle=False) for name, path in kept.items() if path.is_file()}
+    return copies.recognise(copies.load_fingerprints(layout.root, new), prints) if prints else {}
+
+
+def _keep_recordings(layout: Layout, table: Any) -> None:
+    """Keep what every track sounds like, by the checksum of its audio: it may go, and come back under another name."""
+    layout.recordings.mkdir(parents=True, exist_ok=True)
+    for row in table.itertuples():
+        own, kept = layout.root / row.mixture_path, layout.recordings / f"{row.mixture_sha256}.npy"
+        source = own.with_name(RECORDING)
+        if not kept.is_file() or kept.stat().st_size != source.stat().st_size:
+            with publish(kept) as partial:
+                link(source, partial)
 
 
 def _show_splits(folder: Path) -> Metadata:
@@ -338,6 +366,13 @@ def read_manifest(root: Path) -> Any:
 def read_duplicates(root: Path) -> Any:
     """The duplicates table as a DataFrame."""
     return copies.DUPLICATES.read(Layout(root).duplicates)
+
+
+def same_recordings(root: Path) -> list[tuple[str, str]]:
+    """Pairs of tracks that share a recording or what is played in it, tracks that are gone among them."""
+    found = read_duplicates(root).dropna(subset="original")
+    pairs = list(zip(found["track_id"], found["original"], strict=True))
+    return pairs + [(name, other) for name, placed in placements(root).tracks.items() for other in placed.same_as]
 
 
 def read_splits(root: Path) -> Any:

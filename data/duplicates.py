@@ -95,6 +95,25 @@ def find_duplicates(
     return pd.DataFrame(rows, columns=DUPLICATES.names).sort_values(["track_id", "original"], ignore_index=True)
 
 
+def recognise(
+    new: Mapping[str, npt.NDArray[np.uint32]], gone: Mapping[str, npt.NDArray[np.uint32]]
+) -> dict[str, list[str]]:
+    """Which of the tracks that are gone each new track is the recording of, or has the accompaniment of.
+
+    So a track is known again that comes back encoded anew under another name. Fingerprints by track id.
+    """
+    named = {("new", name): print for name, print in new.items()} | {
+        ("gone", name): print for name, print in gone.items()
+    }
+    matches = same_recordings({"/".join(name): print for name, print in named.items()})
+    found: dict[str, list[str]] = {}
+    for match in matches:
+        (one, first), (other, second) = (name.split("/", 1) for name in (match.first, match.second))
+        if (one, other) == ("gone", "new"):
+            found.setdefault(second, []).append(first)
+    return found
+
+
 def load_fingerprints(root: Path, manifest: pd.DataFrame) -> dict[str, npt.NDArray[np.uint32]]:
     """The fingerprint of every track of the manifest, as it lies beside its canonical audio."""
     return {

@@ -64,6 +64,14 @@ def publish_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def link(source: Path, target: Path) -> None:
+    """One file under two names, which costs no space; a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def sha256_of(path: Path) -> str:
     """The hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:

@@ -6,8 +6,6 @@ are kept in a floating-point wav instead of clipped. Audio is streamed: memory d
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import soxr
 
 from data import audio
 from data.errors import InputError
+from data.files import link
 from data.measure import TrackMeter
 from data.recognition import Fingerprinter
 from data.tempo import TempoMeter
@@ -48,7 +47,7 @@ def normalise_track(stems: Path, folder: Path) -> dict[str, Any]:
     ready = forms == {(sources[0].frames, audio.SAMPLE_RATE, audio.CHANNELS)}
     if ready:
         for name in (MIXTURE, VOCALS):
-            _link(stems / name, folder / name)
+            link(stems / name, folder / name)
     else:
         _write_canonical(stems, folder, sources)
     frames = audio.info(folder / MIXTURE).frames
@@ -128,11 +127,3 @@ def _measure(folder: Path) -> dict[str, Any]:
         tempo.feed(mixture)
     np.save(folder / RECORDING, fingerprinter.finish())
     return meter.finish() | {"tempo_bpm": tempo.finish()}
-
-
-def _link(source: Path, target: Path) -> None:
-    """One file under two names, which costs no space; a copy where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

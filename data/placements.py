@@ -7,7 +7,7 @@ went or was renamed. How tracks are placed is not decided here: that is `data.sp
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ class Placement(BaseModel):
     """A track that was placed: under which names of its artist it was known, and by which audio.
 
     `artists` are keys as splits compare them, `audio` checksums of its canonical mixture: every one that it ever had.
+    `same_as` names tracks that were gone when it came, and whose recording it was recognised as.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +39,7 @@ class Placement(BaseModel):
     split: Literal["reserved", "test", "validation", "train"]
     artists: tuple[str, ...] = ()
     audio: tuple[str, ...] = ()
+    same_as: tuple[str, ...] = ()
     reason: str = "as given"
 
 
@@ -60,12 +62,24 @@ class Placements:
         found |= {name: self.tracks[name] for name in self._by_audio.get(audio or "", ())}
         return [found[name] for name in sorted(found)]
 
+    def gone(self, track_ids: Collection[str], audio: Collection[str]) -> dict[str, Placement]:
+        """Placed tracks that are neither among these ids nor among this audio, by id."""
+        ids, sounds = set(track_ids), set(audio)
+        return {n: p for n, p in self.tracks.items() if n not in ids and sounds.isdisjoint(p.audio) and p.audio}
+
     def parts_of(self, key: str) -> set[str]:
         """The parts in which tracks of an artist were placed."""
         return self._by_artist.get(key, set())
 
-    def after(self, splits: pd.DataFrame, audio: Mapping[str, str]) -> Placements:
+    def after(
+        self,
+        splits: pd.DataFrame,
+        audio: Mapping[str, str],
+        recognised: Mapping[str, Sequence[str]] | None = None,
+    ) -> Placements:
         """These, and where `splits` (table SPLITS) placed its tracks; `audio` has their checksums by track id.
+
+        `recognised` names the tracks that are gone and whose recordings tracks are.
 
         What is excluded keeps its place from before: it may come back.
         """
@@ -81,6 +95,7 @@ class Placements:
             more = {
                 "artists": _with(names, row.artist_key),
                 "audio": _with(known.audio if known else (), audio.get(row.track_id)),
+                "same_as": (*(known.same_as if known else ()), *(recognised or {}).get(row.track_id, ())),
             }
             tracks[row.track_id] = here.model_copy(update=more)
         return replace(self, tracks=tracks)
@@ -163,7 +178,7 @@ def write_placements(path: Path, placements: Placements) -> None:
         "tracks:" if placements.tracks else "tracks: []",
     ]
     for _, placement in sorted(placements.tracks.items()):
-        content = placement.model_dump(mode="json")
+        content = placement.model_dump(mode="json", exclude_defaults=True) | {"track": placement.track}
         line = yaml.dump(
             content,
             Dumper=yaml.CSafeDumper,

@@ -109,12 +109,11 @@ def _voided(settings: Settings, manifest: pd.DataFrame, drawn: pd.DataFrame) -> 
     """What a draw does to the separators that there are, a sentence each."""
     from assets.partitions import CANDIDATES
     from assets.separators import heard_by_checkpoint
-    from assets.training_set import artist_keys, read_duplicates
+    from assets.training_set import artist_keys, same_recordings
     from data.layout import Layout
 
     layout, tracks = Layout(settings.root), held_out(manifest, drawn)
-    copies = read_duplicates(settings.root).dropna(subset="original")
-    pairs = list(zip(copies["track_id"], copies["original"], strict=True))
+    pairs = same_recordings(settings.root)
     places = {name: layout.checkpoint(name) for name in CANDIDATES.get_partition_keys()}
     found = []
     for name, folder in {**places, "the champion": layout.champion}.items():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.duplicates import find_duplicates, load_fingerprints, medleydb_in_musdb18, name_key
+from data.duplicates import find_duplicates, load_fingerprints, medleydb_in_musdb18, name_key, recognise
 from data.recognition import ROWS
 
 PRECEDENCE = ["musdb18", "medleydb", "own"]
@@ -113,3 +113,10 @@ def test_equal_audio_is_the_same_recording_though_it_says_nothing_of_itself() ->
     table["mixture_sha256"] = ["steady tone", "steady tone", "another"]
     (row,) = find_duplicates(table, {}, PRECEDENCE).itertuples()
     assert (row.track_id, row.original, row.how) == ("own/theirs", "own/ours", "checksum")
+
+
+def test_a_track_that_comes_back_under_another_name_is_recognised_as_the_one_that_is_gone() -> None:
+    new = {"own/b": recording(1), "own/c": recording(2)}
+    gone = {"own/old name": recording(1)[20:], "own/other": recording(3), "own/another": recording(4)}
+    assert recognise(new, gone) == {"own/b": ["own/old name"]}
+    assert recognise({"own/b": recording(1), "own/a": recording(1)}, {"own/c": recording(2)}) == {}

@@ -268,3 +268,25 @@ def test_a_file_of_splits_that_does_not_fit_is_refused_with_the_place(tmp_path: 
         read_placements(tmp_path / "splits.yaml")
     with pytest.raises(InputError, match="cannot be read"):
         read_placements(tmp_path / "absent.yaml")
+
+
+def test_a_track_that_is_recognised_as_one_that_is_gone_takes_its_place_and_is_remembered_with_it() -> None:
+    before = placed(a="reserved")
+    table = corpus(("encoded-anew", "Somebody Else", "other audio"))
+    recognised = {"own/encoded-anew": ["own/a"]}
+    splits = split_tracks(table, NO_COPIES, **SETTINGS, placed=before, recognised=recognised)
+    assert where(splits, "encoded-anew") == "reserved"
+    after = before.after(splits, {"own/encoded-anew": "other audio"}, recognised)
+    assert after.tracks["own/encoded-anew"].same_as == ("own/a",)
+    assert after.gone(["own/encoded-anew"], ["other audio"]).keys() == {"own/a"}
+
+
+def test_a_playback_with_another_singer_stays_beside_its_original_and_is_no_copy() -> None:
+    table = corpus(("a", "a", "audio a"), ("karaoke", "b", "audio b"))
+    pair = pd.DataFrame([("own/karaoke", "own/a", "accompaniment")], columns=["track_id", "original", "how"])
+    for part in ("reserved", "test", "validation", "train"):
+        splits = split_tracks(table, pair, **SETTINGS, placed=placed(a=part))
+        assert (where(splits, "a"), where(splits, "karaoke")) == (part, part)
+        assert shared_recordings(splits, pair) == []
+    apart = splits.assign(split=["test" if name == "own/a" else "train" for name in splits["track_id"]])
+    assert shared_recordings(apart, pair) == ["own/karaoke is in train, own/a in test: the same by accompaniment"]
