@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from data.errors import InputError
+from data.entries import read_entries
 from data.tracks import track_slug
 
 SHIPPED = Path(__file__).with_name("artists.yaml")
@@ -104,31 +103,10 @@ def artist_files(own: Path | None = None) -> list[Path]:
 
 def read_artists(path: Path) -> list[Artist]:
     """The entries of one file. Raises InputError naming the entry and key that is wrong."""
-
-    def refuse(found: str) -> InputError:
-        return InputError(
-            "artists",
-            file=path,
-            expected="a YAML list of entries with name, source, and names or tracks (<dataset>/<id>) or both",
-            found=found,
-            remedy="mend the file, or unset ISOLATION_ARTISTS",
-        )
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise refuse("no such file") from error
-    except OSError as error:
-        raise refuse(f"a file that cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise refuse(" ".join(str(error).split())) from error
-    if not isinstance(content, list):
-        raise refuse(f"{type(content).__name__}")
-    entries = []
-    for number, entry in enumerate(content, start=1):
-        try:
-            entries.append(Artist.model_validate(entry))
-        except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-            raise refuse(f"entry {number}: {faults}") from error
-    return entries
+    return read_entries(
+        path,
+        Artist,
+        what="artists",
+        expected="a YAML list of entries with name, source, and names or tracks (<dataset>/<id>) or both",
+        remedy="mend the file, or unset ISOLATION_ARTISTS",
+    )

@@ -102,12 +102,10 @@ def recognise(
 
     So a track is known again that comes back encoded anew under another name. Fingerprints by track id.
     """
-    named = {("new", name): print for name, print in new.items()} | {
-        ("gone", name): print for name, print in gone.items()
-    }
-    matches = same_recordings({"/".join(name): print for name, print in named.items()})
+    prints = {f"new/{name}": print for name, print in new.items()}
+    prints |= {f"gone/{name}": print for name, print in gone.items()}
     found: dict[str, list[str]] = {}
-    for match in matches:
+    for match in same_recordings(prints):
         (one, first), (other, second) = (name.split("/", 1) for name in (match.first, match.second))
         if (one, other) == ("gone", "new"):
             found.setdefault(second, []).append(first)

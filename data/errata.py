@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from data.errors import InputError
+from data.entries import read_entries
 from data.tracks import track_slug
 
 SHIPPED = Path(__file__).with_name("errata.yaml")
@@ -38,28 +37,10 @@ def load_errata(own: Path | None = None) -> dict[str, Erratum]:
 
 
 def _read(path: Path) -> list[Erratum]:
-    def refuse(found: str) -> InputError:
-        return InputError(
-            "errata",
-            file=path,
-            expected="a YAML list of entries with dataset, track, problem and action (tag or exclude)",
-            found=found,
-            remedy="mend the file, or unset ISOLATION_ERRATA",
-        )
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise refuse("no such file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise refuse(" ".join(str(error).split())) from error
-    if not isinstance(content, list):
-        raise refuse(f"{type(content).__name__}")
-    errata = []
-    for number, entry in enumerate(content, start=1):
-        try:
-            errata.append(Erratum.model_validate(entry))
-        except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-            raise refuse(f"entry {number}: {faults}") from error
-    return errata
+    return read_entries(
+        path,
+        Erratum,
+        what="errata",
+        expected="a YAML list of entries with dataset, track, problem and action (tag or exclude)",
+        remedy="mend the file, or unset ISOLATION_ERRATA",
+    )
