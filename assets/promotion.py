@@ -276,7 +276,11 @@ def ranked_candidates(settings: Settings, fair: FairScores) -> list[str]:
     Those that share none of these with the others come last.
     """
     layout = Layout(settings.root)
-    tables = {name: VALIDATION.read(layout.checkpoint(name)).dropna() for name in fair.candidates}
+    folders = {name: layout.checkpoint(name) for name in fair.candidates}
+    # Checkpoints from before this table was kept have none.
+    tables = {
+        name: VALIDATION.read(folder).dropna() for name, folder in folders.items() if VALIDATION.path(folder).is_file()
+    }
     every = {track for table in tables.values() for track in table["track_id"]}
     common = common_tracks({name: set(table["track_id"]) for name, table in tables.items()}, every)
     means = {

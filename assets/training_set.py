@@ -20,12 +20,12 @@ from data.artists import artist_files, load_artists, read_artists
 from data.datasets import DATASETS
 from data.errata import load_errata
 from data.errors import InputError
-from data.files import link, publish, sha256_of
+from data.files import link, publish
 from data.heard import Key
 from data.layout import Layout
 from data.loopback import PAIRS
 from data.manifest import Corpus, look_at_tracks
-from data.placements import Placements, read_placements, write_placements
+from data.placements import Placements, placements_version, read_placements, write_placements
 from data.quality import QUALITY, RULES
 from data.recipe import Recipe, listing
 from data.recognition import says_something
@@ -153,7 +153,7 @@ def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
         recognised = _recognised(layout, table, before)
         for track, others in recognised.items():
             context.log.info(f"{track} is recognised as {', '.join(others)}, which was placed before and is gone")
-        given = read_placements(settings.splits, what="setting ISOLATION_SPLITS") if settings.splits else None
+        given = given_splits(settings)
         parameters = draw_parameters(settings)
         frame = split_tables.split_tracks(
             table,
@@ -183,6 +183,11 @@ def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
         show=_show_splits,
         version=split_tables.SPLITS.version_in,
     )
+
+
+def given_splits(settings: Settings) -> Placements | None:
+    """The splits that ISOLATION_SPLITS names, if it does. Raises InputError where these cannot be read."""
+    return read_placements(settings.splits, what="setting ISOLATION_SPLITS") if settings.splits else None
 
 
 def placements(root: Path) -> Placements:
@@ -440,7 +445,9 @@ def draw_parameters(settings: Settings) -> dict[str, Any]:
 
 def split_parameters(settings: Settings) -> dict[str, Any]:
     """The settings that the splits go by."""
-    given = {"given": sha256_of(settings.splits)} if settings.splits and settings.splits.is_file() else {}
+    # Read, and not only hashed: a name that is mistyped must not pass for no name at all.
+    read = given_splits(settings)
+    given = {"given": placements_version(read)} if read is not None else {}
     artists = [entry.model_dump(mode="json") for path in artist_files(settings.artists) for entry in read_artists(path)]
     return draw_parameters(settings) | given | {"artists": Recipe("", {"artists": artists}, {}).fingerprint}
 

@@ -6,9 +6,12 @@ went or was renamed. How tracks are placed is not decided here: that is `data.sp
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,8 +142,28 @@ def strongest(parts: Iterable[str]) -> str | None:
     return next((part for part in PARTS if part in claimed), None)
 
 
+def placements_version(placements: Placements) -> str:
+    """A checksum of where tracks are placed, whatever the file that says so looks like."""
+    content = [
+        placements.tracks[name].model_dump(mode="json", exclude={"reason"}) for name in sorted(placements.tracks)
+    ]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
 def read_placements(path: Path, *, what: str = "splits") -> Placements:
-    """The placements in a file. Raises InputError for a missing file and for every entry that does not fit."""
+    """The placements in a file. Raises InputError for a missing file and for every entry that does not fit.
+
+    A file that is still what it was is not read twice: it is asked for at every turn, and grows with the corpus.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return _read(path, what, 0, 0)
+    return _read(path, what, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, what: str, mtime_ns: int, size: int) -> Placements:
 
     def refuse(found: str) -> InputError:
         return InputError(

@@ -6,6 +6,8 @@ that would be made again may come out the same; then the run that this look asks
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import dagster as dg
 
 from assets.recording import folder_of, why_made
@@ -21,15 +23,22 @@ from models.candidate import candidate_path, load_candidate
 TABLES = (MANIFEST, *MADE_OF)
 
 
-def training_set_changes(settings: Settings) -> list[str]:
-    """Why the training set would be made anew, a sentence for each of its tables; empty where it stands as it is."""
+def table_recipes(settings: Settings) -> dict[dg.AssetKey, Recipe | None]:
+    """What the tables of the training set would be made of now; None for one that cannot be made yet."""
+    return {key: _recipe(settings, key) for key in TABLES}
+
+
+def training_set_changes(settings: Settings, today: Mapping[dg.AssetKey, Recipe | None] | None = None) -> list[str]:
+    """Why the training set would be made anew, a sentence for each of its tables; empty where it stands as it is.
+
+    `today` is what `table_recipes` found, for whoever asks for more than this: it looks at every track.
+    """
     found = []
-    for key in TABLES:
+    for key, recipe in (today or table_recipes(settings)).items():
         record = cache.recall(folder_of(settings.root, key))
         if record is None:
             found.append(f"{key.to_user_string()} is missing, or its files were changed")
             continue
-        recipe = _recipe(settings, key)
         # Tables after one that changes are made of it: they need no sentence of their own.
         if recipe is not None and record.fingerprint != recipe.fingerprint:
             found.append(f"{key.to_user_string()}: {why_made(record, recipe)}")
@@ -52,10 +61,9 @@ def candidate_changes(settings: Settings, name: str) -> list[str]:
     return [] if record.fingerprint == recipe.fingerprint else [why_made(record, recipe)]
 
 
-def state(settings: Settings, name: str) -> str:
+def state(settings: Settings, name: str, today: Mapping[dg.AssetKey, Recipe | None]) -> str:
     """A short name of all that a training of the candidate would be made of now, for telling requests apart."""
-    recipes = {key.to_user_string(): _recipe(settings, key) for key in TABLES}
-    inputs = {key: recipe.fingerprint if recipe else "" for key, recipe in recipes.items()}
+    inputs = {key.to_user_string(): recipe.fingerprint if recipe else "" for key, recipe in today.items()}
     parameters = training_parameters(load_candidate(candidate_path(name, settings.candidates)))
     return Recipe("", parameters, inputs).fingerprint[:8]
 

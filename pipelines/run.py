@@ -44,13 +44,13 @@ def main(arguments: Iterable[str] | None = None) -> int:
         for program in ("ffmpeg", "ffprobe"):
             require_program(program)
         require_library()
+        # The graph takes seconds to build, and reads the settings: both after what can be wrong with the command line.
+        from pipelines.chain import run_chain
+
+        return _conclude(run_chain(settings, names), settings)
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return BAD_INPUT
-    # The graph takes seconds to build, and reads the settings: both after what can be wrong with the command line.
-    from pipelines.chain import run_chain
-
-    return _conclude(run_chain(settings, names), settings)
 
 
 def _conclude(tally: Tally, settings: Settings) -> int:

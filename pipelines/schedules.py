@@ -11,7 +11,7 @@ from assets.separators import CHECKPOINT
 from data.errors import InputError
 from data.settings import Settings
 from pipelines import jobs
-from pipelines.changes import candidate_changes, state, training_set_changes
+from pipelines.changes import candidate_changes, state, table_recipes, training_set_changes
 
 WHY_TAG = "isolation/why"
 
@@ -31,14 +31,15 @@ def weekly_retraining(
     if not trained:
         yield dg.SkipReason("no candidate has been trained yet: launch the job `train` for one first")
         return
-    common, requested, unreadable = training_set_changes(settings), False, []
+    today = table_recipes(settings)
+    common, requested, unreadable = training_set_changes(settings, today), False, []
     for name in trained:
         try:
             why = [*common, *candidate_changes(settings, name)]
             if why:
                 requested = True
                 # The same training is asked for once a week: again next week, if it failed.
-                key = f"{name}-{context.scheduled_execution_time:%G-%V}-{state(settings, name)}"
+                key = f"{name}-{context.scheduled_execution_time:%G-%V}-{state(settings, name, today)}"
                 context.log.info(f"{name}: {'; '.join(why)}")
                 yield dg.RunRequest(run_key=key, partition_key=name, tags={WHY_TAG: "; ".join(why)})
         except InputError as problem:
