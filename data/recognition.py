@@ -26,8 +26,12 @@ _FEWEST_VALUES = 4  # a fingerprint of fewer different values is silence, a stea
 
 MIXTURE, ACCOMPANIMENT = "mixture", "accompaniment"
 # A tape that runs 1 % faster is a sixth of a semitone higher, which moves the chroma that Chromaprint looks at. So each
-# track is heard at these paces; between two of them half a per cent is left, which changes little.
-PACES = (0.97, 0.98, 0.99, 1.0, 1.01, 1.02, 1.03)
+# track is heard at these paces, of which any two are another per cent apart: one at its own and the other at 1.01 or
+# 1.03, or one at 1.01 and the other at 1.03. All from -3 to +3 % are there; what is left between them changes little.
+PACES = (1.0, 1.01, 1.03)
+_COMPARED = sorted(
+    [(1.0, 1.0), *((p, q) for p in PACES for q in PACES if p != q)], key=lambda paces: abs(paces[0] / paces[1] - 1)
+)
 ROWS = [(heard, pace) for heard in (MIXTURE, ACCOMPANIMENT) for pace in PACES]
 
 # Candidates. A vote is a sub-fingerprint in common but for its first or its last byte, so an equal one has two.
@@ -52,7 +56,7 @@ _CLEARLY = 1.02
 
 class Fingerprinter:
     """Takes the Chromaprint fingerprints of a track that comes in blocks: of its mixture and of its accompaniment, at
-    each of the paces; holds 56 bytes for each 0.12 s of it.
+    each of the paces; holds 24 bytes for each 0.12 s of it.
 
     Raises InputError where the library libchromaprint is not installed. Source: Lukáš Lalinský, "How does Chromaprint
     work?" (2011), after Jang et al., "Pairwise Boosted Audio Fingerprint" (2009).
@@ -75,7 +79,7 @@ class Fingerprinter:
             self._feed(heard, np.clip(block, -1, 1).mean(axis=0), last=False)
 
     def finish(self) -> Fingerprint:
-        """All fingerprints of what was fed, `(14, 1 + frames)` uint32: a row for each of ROWS, sub-fingerprints of
+        """All fingerprints of what was fed, `(6, 1 + frames)` uint32: a row for each of ROWS, sub-fingerprints of
         0.124 s each, behind the number of them that the row has; the rest of a row is zero.
 
         A row is empty for audio that says nothing of itself: its fingerprint has fewer than four different values, as
@@ -142,6 +146,9 @@ class _Line:
         return self.agreement * self.overlap * min(1.0, self.slope)
 
 
+Found = tuple[tuple[float, float], _Line]  # at which paces the two tracks agree, and along which line
+
+
 def same_recordings(fingerprints: Mapping[str, Fingerprint], *, threshold: float = THRESHOLD) -> list[Match]:
     """All pairs of tracks that hold the same recording or accompaniment, sorted by name, `first < second`.
 
@@ -154,25 +161,23 @@ def same_recordings(fingerprints: Mapping[str, Fingerprint], *, threshold: float
     """
     names = sorted(fingerprints)
     tracks = [_prints(fingerprints[name]) for name in names]
-    best: dict[tuple[int, int], dict[tuple[str, str], tuple[float, _Line]]] = {}
-    for pace in sorted(PACES, key=lambda pace: abs(pace - 1)):
-        for first, second, at_first, at_second in _candidates(tracks, pace):
+    best: dict[tuple[int, int], dict[tuple[str, str], Found]] = {}
+    for paces in _COMPARED:
+        for first, second, at_first, at_second in _candidates(tracks, paces):
             found = best.setdefault((first, second), {})
             for a in (MIXTURE, ACCOMPANIMENT):
                 for b in (MIXTURE, ACCOMPANIMENT):
-                    one, other = tracks[first].get((a, pace)), tracks[second].get((b, 1.0))
+                    one, other = tracks[first].get((a, paces[0])), tracks[second].get((b, paces[1]))
                     if one is None or other is None:
                         continue
                     line = _best_line(one, other, at_first, at_second)
-                    if (
-                        line.agreement >= threshold
-                        and line.weight > _CLEARLY * found.get((a, b), (1.0, _Line(0, 1)))[1].weight
-                    ):
-                        found[a, b] = pace, line
+                    before = found[a, b][1].weight if (a, b) in found else 0.0
+                    if line.agreement >= threshold and line.weight > _CLEARLY * before:
+                        found[a, b] = paces, line
     return [_match(names[first], names[second], found) for (first, second), found in sorted(best.items()) if found]
 
 
-def _match(first: str, second: str, found: Mapping[tuple[str, str], tuple[float, _Line]]) -> Match:
+def _match(first: str, second: str, found: Mapping[tuple[str, str], Found]) -> Match:
     """What the lines of a pair say together.
 
     Two accompaniments always agree where the mixtures do. So the mixtures are the same where they agree, unless the
@@ -183,7 +188,7 @@ def _match(first: str, second: str, found: Mapping[tuple[str, str], tuple[float,
     kind = next((kind for kind in by_agreement if kind != played), played)
     if kind != same:
         kind = by_agreement[0]
-    pace, line = found[kind]
+    (pace, other), line = found[kind]
     return Match(
         first,
         second,
@@ -192,7 +197,7 @@ def _match(first: str, second: str, found: Mapping[tuple[str, str], tuple[float,
         line.agreement,
         line.start * FRAME_S * pace,
         line.overlap * FRAME_S * pace,
-        pace / line.slope,
+        pace / other / line.slope,
     )
 
 
@@ -208,8 +213,8 @@ def _prints(rows: Fingerprint) -> Prints:
     return {name: row[1 : 1 + int(row[0])] for name, row in zip(ROWS, rows, strict=True) if row[0]}
 
 
-def _candidates(tracks: Sequence[Prints], pace: float) -> Iterator[tuple[int, int, int, int]]:
-    """(first, second, frame of first at that pace, frame of second) that the sub-fingerprints in common vote for, the
+def _candidates(tracks: Sequence[Prints], paces: tuple[float, float]) -> Iterator[tuple[int, int, int, int]]:
+    """(first, second, frame of first, frame of second) that the sub-fingerprints in common vote for, the
     most votes of a pair first.
 
     A vote counts for the neighbouring offsets too: the frames of two copies need not begin at the same moment. The
@@ -218,7 +223,7 @@ def _candidates(tracks: Sequence[Prints], pace: float) -> Iterator[tuple[int, in
     longest = max((len(each) for prints in tracks for each in prints.values()), default=0)
     span = 2 * longest + 3
     # Vote and frame in one number, as below: 10 000 tracks of ten minutes are 10**16 of them, which fits.
-    cast = np.concatenate([_votes(tracks, pace, np.uint32(part), span) for part in _PARTS])
+    cast = np.concatenate([_votes(tracks, paces, np.uint32(part), span) for part in _PARTS])
     cast.sort()
     places = cast % span
     cast //= span
@@ -242,17 +247,19 @@ def _candidates(tracks: Sequence[Prints], pace: float) -> Iterator[tuple[int, in
         yield first, second, place, place - (shifted - span // 2)
 
 
-def _votes(tracks: Sequence[Prints], pace: float, part: np.uint32, span: int) -> npt.NDArray[np.int64]:
+def _votes(tracks: Sequence[Prints], paces: tuple[float, float], part: np.uint32, span: int) -> npt.NDArray[np.int64]:
     """A vote for each sub-fingerprint of which two tracks have this part in common, `(votes,)`, unsorted.
 
     It is `(first * tracks + second) * span + offset + span // 2`, times span, plus the frame in the first track. The
-    first track is heard at `pace`, the second at its own. Mixture and accompaniment vote as one: they are equal where
-    nobody sings. Of a value that a track has several times the first counts; otherwise a drone would outvote a melody.
+    first track is heard at the first of `paces`, the second at the second. Mixture and accompaniment vote as one: they
+    are equal where nobody sings. Of a value that a track has several times the first counts; otherwise a drone would
+    outvote a melody.
     """
+    changed = paces[0] != paces[1]
     voters: list[int] = []
     prints: list[Fingerprint] = []
     for track, heard in enumerate(tracks):
-        for own, at in ((0, 1.0), (1, pace))[: 1 if pace == 1 else 2]:
+        for own, at in ((0, paces[1]), (1, paces[0]))[: 1 + changed]:
             for what in (MIXTURE, ACCOMPANIMENT):
                 if (each := heard.get((what, at))) is not None:
                     voters.append(2 * track + own)
@@ -270,7 +277,6 @@ def _votes(tracks: Sequence[Prints], pace: float, part: np.uint32, span: int) ->
 
     votes = [np.empty(0, np.int64)]
     tracks_of = owners // 2
-    changed = 0 if pace == 1 else 1
     for apart in range(1, _NEAREST * (1 + changed)):
         one = np.flatnonzero(values[apart:] == values[:-apart])
         if not len(one):
