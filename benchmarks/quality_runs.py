@@ -18,11 +18,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from assets.evaluation import held_out_tracks, held_out_version
+from assets.evaluation import SCORED, held_out_tracks
 from assets.recording import folder_of
 from assets.training_set import LOOPBACK
 from data.engine import cores
-from data.files import publish, sha256_of
+from data.files import publish
 from data.loopback import PAIRS
 from data.settings import load_settings
 from data.tables import read_table
@@ -46,7 +46,7 @@ class Corpus:
     @property
     def identity(self) -> dict[str, str]:
         """Which audio is trained and scored on, as checksums."""
-        return {"pairs": sha256_of(self.pairs), "held_out": held_out_version(self.held_out)}
+        return {"pairs": PAIRS.version_in(self.pairs.parent), "held_out": SCORED.version(self.held_out)}
 
 
 def corpus_of(root: Path) -> Corpus:

@@ -125,7 +125,7 @@ def test_the_weekly_schedule_skips_with_a_reason_and_retrains_what_changed(workp
         assert tick.status is TickStatus.SUCCESS
         (run,) = instance.get_runs(dg.RunsFilter(run_ids=list(tick.run_ids)))
         assert (run.job_name, run.tags["dagster/partition"]) == ("retrain", "tiny")
-        assert run.tags["isolation/why"] == "settings changed: training.seed"
+        assert run.tags["isolation/why"] == "training.seed 0 -> 7"
         assert workplace.trained("tiny") != before
         # Two validation tracks prove nothing: the champion stays, and that is all that did not succeed.
         steps = {step.step_key: step.status for step in instance.get_run_step_stats(run.run_id)}
