@@ -177,8 +177,12 @@ def main() -> None:
     false = sum(match.agreement >= THRESHOLD for match in different)
 
     verdict = (
-        f"false matches: {false} of {pairs} pairs of {len(prints)} different songs; the nearest agree "
-        + ", ".join(f"{match.agreement:.3f} ({match.first}, {match.second}, {match.how})" for match in nearest)
+        f"false matches: {false} of {pairs} pairs of {len(prints)} different songs; "
+        + (
+            ", ".join(f"{match.agreement:.3f} ({match.first}, {match.second}, {match.how})" for match in nearest)
+            or "none"
+        )
+        + f" that agree by {LOOKED_DOWN_TO} along any line that was tried"
     )
     print(verdict, flush=True)
 
