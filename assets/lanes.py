@@ -262,10 +262,14 @@ def _current_check(dataset: Dataset) -> dg.AssetChecksDefinition:
             )
             for step, what in ((STEMS, "stems"), (NORMALISED, "canonical files"))
         ],
+        can_subset=True,
     )
-    def every_track_current(settings: dg.ResourceParam[Settings]) -> Iterator[dg.AssetCheckResult]:
+    def every_track_current(
+        context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+    ) -> Iterator[dg.AssetCheckResult]:
         outdated = look_at_tracks(settings, [dataset]).outdated
-        for step in (STEMS, NORMALISED):
+        asked = {key.asset_key.path[-1] for key in context.selected_asset_check_keys}
+        for step in sorted(asked):
             # Canonical audio cannot be current where the stems that it is made of are not.
             found = {track: state for track, state in outdated.items() if step == NORMALISED or state.step == step}
             problems = "\n".join(f"{track}: {state}" for track, state in sorted(found.items()))

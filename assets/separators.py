@@ -14,11 +14,11 @@ import dagster as dg
 
 from assets.partitions import CANDIDATES
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, picture, upstream
-from assets.training_set import LOOPBACK, placements, read_manifest
+from assets.training_set import LOOPBACK, read_manifest
 from data import cache
 from data.errors import InputError
 from data.files import PARTIAL, publish, publish_folder, sha256_of
-from data.heard import HEARD, heard_by, heard_tracks, with_later_artists
+from data.heard import HEARD, heard_by, heard_tracks
 from data.layout import CHECKPOINT_FILE, CURVES_PICTURE_FILE, STATE_FILE, Layout
 from data.loopback import PAIRS
 from data.recipe import Recipe
@@ -133,13 +133,11 @@ def heard_by_checkpoint(root: Path, folder: Path) -> Any:
     Checkpoints from before this was kept were trained on today's pairs, or on what is gone.
     """
     heard = heard_by(folder)
-    if heard is None:
-        record, pairs = cache.recall(folder), cache.recall(Layout(root).loopback)
-        of_today = record and pairs and "settings" in record.measured and trained_on(record, pairs.version)
-        if not of_today:
-            return None
-        heard = heard_tracks(PAIRS.read(Layout(root).loopback), read_manifest(root))
-    return with_later_artists(heard, placements(root))
+    if heard is not None:
+        return heard
+    record, pairs = cache.recall(folder), cache.recall(Layout(root).loopback)
+    of_today = record and pairs and "settings" in record.measured and trained_on(record, pairs.version)
+    return heard_tracks(PAIRS.read(Layout(root).loopback), read_manifest(root)) if of_today else None
 
 
 def best_epoch(folder: Path) -> dict[str, Any]:

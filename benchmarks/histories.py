@@ -62,6 +62,7 @@ class Findings:
     def broken(self, promise: str, sentence: str) -> None:
         self.now[promise] += 1
         self.told.append(f"{promise}: {sentence}")
+        sys.stderr.write(f"BROKEN {self.told[-1]}\n")
 
 
 class World:
@@ -152,11 +153,11 @@ class World:
         """Two artists turn out to be one: all their songs carry one name from now on."""
         one, other = self.pick("own"), self.pick("own")
         self.persons[self.person(other)] = self.person(one)
-        name = one.artist
-        for song in [song for song in self.songs if song.dataset == "own" and song.artist == other.artist]:
+        name, former = one.artist, other.artist
+        for song in [song for song in self.songs if song.dataset == "own" and song.artist == former]:
             song.artist = name
             self.label(song)
-        return f"merged {other.artist} into {name}"
+        return f"merged {former} into {name}"
 
     def relabel(self) -> str:
         """Another instrument in MedleyDB's YAML: another stem is the voice."""

@@ -5,7 +5,8 @@ It goes by what the separator was trained on itself, never by today's splits: th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -42,15 +43,24 @@ def heard_by(folder: Path) -> pd.DataFrame | None:
     return HEARD.read(folder) if HEARD.path(folder).is_file() else None
 
 
-def with_later_artists(heard: pd.DataFrame, placed: Placements) -> pd.DataFrame:
-    """`heard` with a row more for every other name that the artist of a track has had: two may turn out to be one."""
-    more = [
-        {**row._asdict(), "artist": key}
-        for row in heard.itertuples(index=False)
-        for placement in placed.of([row.track_id], row.mixture_sha256)
-        for key in placement.artists
-    ]
-    return pd.concat([heard, pd.DataFrame(more, columns=HEARD.names)], ignore_index=True) if more else heard
+def people(key: Key, artists: Mapping[str, str], placed: Placements, copies: Iterable[tuple[str, str]]) -> Key:
+    """Artists as they are compared where a score has to be fair: who may be one person is one.
+
+    Beside what `key` joins, these are names that one track has had, in `artists` (today's, by track id) or when it was
+    `placed`, and artists who share a recording (`copies`, pairs of track ids).
+    """
+    names = {track_id: [key(track_id, artist)] for track_id, artist in artists.items()}
+    for track_id, placement in placed.tracks.items():
+        names.setdefault(track_id, []).extend(key(track_id, artist) for artist in placement.artists)
+    same = [pair for keys in names.values() for pair in pairwise(keys)]
+    same += [(names[one][0], names[other][0]) for one, other in copies if names.get(one) and names.get(other)]
+    leader = _clusters(same)
+
+    def leading(track_id: str, artist: str) -> str:
+        own = key(track_id, artist)
+        return leader.get(own, own)
+
+    return leading
 
 
 def seen_tracks(

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from data.artists import artist_key
-from data.heard import HEARD, heard_tracks, seen_tracks, with_later_artists
+from data.heard import HEARD, heard_tracks, people, seen_tracks
 from data.placements import Placement, Placements
 
 HEARD_THEN = pd.DataFrame(
@@ -50,12 +50,21 @@ def test_a_copy_is_known_over_any_number_of_steps() -> None:
     assert found == {"own/z": "was trained on the same recording, own/a"}
 
 
-def test_an_artist_who_turns_out_to_be_another_one_is_known_too() -> None:
+def test_names_that_one_track_has_had_are_one_person_and_so_are_artists_who_share_a_recording() -> None:
+    today = {"own/new": "Zoe", "own/copy": "Copyist", "own/x": "Xenia"}
+    placed = Placements(
+        {
+            "own/gone": Placement(track="own/gone", split="train", artists=("ann", "zoe")),
+            "own/y": Placement(track="own/y", split="train", artists=("yves",)),
+        }
+    )
+    same = people(key, today, placed, [("own/copy", "own/y"), ("own/x", "own/unknown")])
+    assert same("own/new", "Zoe") == same("own/a", "Ann")
+    assert same("own/copy", "Copyist") == same("own/y", "Yves")
+    assert len({same("", name) for name in ("Zoe", "Yves", "Xenia", "Bob")}) == 4
     track = pd.DataFrame([("own/new", "Zoe", "new audio")], columns=["track_id", "artist", "mixture_sha256"])
-    placed = Placements({"own/a": Placement(track="own/a", split="train", artists=("ann", "zoe"))})
     assert seen_tracks(track, HEARD_THEN, [], key) == {}
-    known = seen_tracks(track, with_later_artists(HEARD_THEN, placed), [], key)
-    assert known == {"own/new": "was trained on its artist, in own/a"}
+    assert seen_tracks(track, HEARD_THEN, [], same) == {"own/new": "was trained on its artist, in own/a"}
 
 
 def test_loopback_and_original_are_one_track_that_is_heard() -> None:
