@@ -24,7 +24,7 @@ from assets.separators import CHECKPOINT, CODE_VERSION, PROJECT, heard_by_checkp
 from assets.training_set import LOOPBACK, artist_keys, read_manifest, same_recordings
 from data import cache
 from data.errors import InputError
-from data.heard import HEARD, heard_tracks, seen_tracks
+from data.heard import HEARD, heard_by, heard_tracks, seen_tracks
 from data.layout import CHAMPION_FILE, CHECKPOINT_FILE, KEY_FILE, Layout
 from data.loopback import PAIRS
 from data.recipe import Recipe
@@ -278,9 +278,7 @@ def ranked_candidates(settings: Settings, fair: FairScores) -> list[str]:
     layout = Layout(settings.root)
     folders = {name: layout.checkpoint(name) for name in fair.candidates}
     # Checkpoints from before this table was kept have none.
-    tables = {
-        name: VALIDATION.read(folder).dropna() for name, folder in folders.items() if VALIDATION.path(folder).is_file()
-    }
+    tables = {name: _validated(folder) for name, folder in folders.items() if VALIDATION.path(folder).is_file()}
     every = {track for table in tables.values() for track in table["track_id"]}
     common = common_tracks({name: set(table["track_id"]) for name, table in tables.items()}, every)
     means = {
@@ -288,6 +286,15 @@ def ranked_candidates(settings: Settings, fair: FairScores) -> list[str]:
         for name in common.methods
     }
     return sorted(fair.candidates, key=lambda name: (-means.get(name, -math.inf), name))
+
+
+def _validated(folder: Path) -> pd.DataFrame:
+    """The table VALIDATION of a checkpoint, its tracks told by their audio: one name may have stood for two."""
+    table, heard = VALIDATION.read(folder).dropna(), heard_by(folder)
+    if heard is None:
+        return table
+    audio = dict(zip(heard["track_id"], heard["mixture_sha256"], strict=True))
+    return table.assign(track_id=[audio.get(track_id, track_id) for track_id in table["track_id"]])
 
 
 def reserved_tracks(fair: FairScores) -> pd.DataFrame:

@@ -51,10 +51,13 @@ def common_tracks(known: Mapping[str, Collection[str]], every: Collection[str]) 
 def known_scores(scores: pd.DataFrame, scored: pd.DataFrame, today: pd.DataFrame) -> pd.DataFrame:
     """Those rows of `scores` (table SCORES) whose tracks are held out today with the audio that was `scored`.
 
-    `scored` and `today` hold track_id, split, mixture_sha256 and vocals_sha256; the rows tell today's split.
+    `scored` and `today` hold track_id, split, mixture_sha256 and vocals_sha256; the rows tell today's split. Of a track
+    that became reserved since, nobody can hear the estimate: it was not kept.
     """
     columns = ["track_id", "mixture_sha256", "vocals_sha256"]
-    same = scored[columns].merge(today[[*columns, "split"]], on=columns).drop_duplicates("track_id")
+    then = scored[columns].assign(then=scored["split"])
+    same = then.merge(today[[*columns, "split"]], on=columns).drop_duplicates("track_id")
+    same = same[(same["split"] != "reserved") | (same["then"] == "reserved")]
     kept = scores[scores["track_id"].isin(same["track_id"])].copy()
     kept["split"] = kept["track_id"].map(dict(zip(same["track_id"], same["split"], strict=True)))
     return kept
