@@ -33,7 +33,7 @@ from data.errors import InputError
 from data.heard import seen_tracks
 from data.layout import CHECKPOINT_FILE, Layout
 from data.manifest import MANIFEST as MANIFEST_TABLE
-from data.recipe import Recipe
+from data.recipe import Recipe, listing
 from data.settings import Settings
 from data.splits import held_out
 from data.tables import Table, column
@@ -174,7 +174,6 @@ def leaderboard(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Se
     "audio, as a copy, or by its artist, going by what its own checkpoint has heard.",
 )
 def never_trained_on(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
-
     board = SCORES_TABLE.read(Layout(settings.root).leaderboard)
     candidates = sorted(set(board["method"]) - set(BASELINES))
     problems = trained_on_scored(board, {name: known_to(settings, name) for name in candidates})
@@ -189,14 +188,15 @@ class FairScores:
     """Scores that may stand side by side.
 
     `table` (SCORES) holds baselines and `candidates` over the tracks that all have in common, `tracks` (SCORED) are
-    these; `left_out` names tracks that a candidate knows from training (candidate, track, why), `absent` the candidates
-    that cannot be compared, with the reason.
+    these; `left_out` names tracks that a candidate knows from training (candidate, track, why), `unscored` those that
+    some candidate was not scored on yet, `absent` the candidates that cannot be compared, with the reason.
     """
 
     table: pd.DataFrame
     tracks: pd.DataFrame
     candidates: tuple[str, ...]
     left_out: tuple[tuple[str, str, str], ...]
+    unscored: tuple[str, ...]
     absent: Mapping[str, str]
 
     @property
@@ -208,9 +208,10 @@ class FairScores:
     @property
     def sentences(self) -> list[str]:
         """What is left out, in words."""
-        return [f"left out: {sentence}" for sentence in told(self.left_out)] + [
-            f"{name} is not compared: {why}" for name, why in sorted(self.absent.items())
-        ]
+        found = [f"left out: {sentence}" for sentence in told(self.left_out)]
+        if self.unscored:
+            found.append(f"left out: not every candidate was scored on {listing(self.unscored)}")
+        return found + [f"{name} is not compared: {why}" for name, why in sorted(self.absent.items())]
 
 
 def fair_scores(settings: Settings) -> FairScores:
@@ -219,7 +220,6 @@ def fair_scores(settings: Settings) -> FairScores:
     Candidates that were not scored again since a track came stay, over the tracks that are common. Raises InputError
     where there are no held-out tracks, or no baseline yet.
     """
-
     layout, today = Layout(settings.root), held_out_tracks(settings.root)
     upstream(settings.root, ICA_BASELINE)
     tables, absent, left_out = {}, {}, []
@@ -227,7 +227,7 @@ def fair_scores(settings: Settings) -> FairScores:
     for name in CANDIDATES.get_partition_keys():
         if not layout.checkpoint(name).is_dir():
             continue
-        if why := _not_scored(settings.root, name):
+        if why := why_not_scored(settings.root, name):
             absent[name] = why
             continue
         folder, seen = layout.scores(name), known_to(settings, name)
@@ -237,17 +237,14 @@ def fair_scores(settings: Settings) -> FairScores:
     common = common_tracks({name: set(rows["track_id"]) for name, rows in tables.items()}, set(bounds["track_id"]))
     parts = [bounds, *(tables[name] for name in common.methods)]
     table = pd.concat([part[part["track_id"].isin(common.tracks)] for part in parts], ignore_index=True)
-    return FairScores(
-        table,
-        today[today["track_id"].isin(common.tracks)].reset_index(drop=True),
-        common.methods,
-        tuple(part for part in left_out if part[0] in common.methods),
-        {**absent, **common.absent},
-    )
+    told_of = tuple(part for part in left_out if part[0] in common.methods)
+    unscored = set(today["track_id"]) - common.tracks - {track for _, track, _ in told_of}
+    tracks = today[today["track_id"].isin(common.tracks)].reset_index(drop=True)
+    return FairScores(table, tracks, common.methods, told_of, tuple(sorted(unscored)), {**absent, **common.absent})
 
 
-def _not_scored(root: Path, name: str) -> str | None:
-    """Why the scores of a candidate do not stand for its checkpoint; None where they do."""
+def why_not_scored(root: Path, name: str) -> str | None:
+    """Why the scores of a candidate, and its audio, do not stand for its checkpoint; None where they do."""
     trained, scored = cache.recall(Layout(root).checkpoint(name)), cache.recall(Layout(root).scores(name))
     if trained is None:
         return "its checkpoint is damaged"
@@ -281,9 +278,8 @@ def scores_recipe(settings: Settings, name: str) -> Recipe:
 
 
 def board_recipe(fair: FairScores) -> Recipe:
-    """What the leaderboard is made of: the scores that stand on it."""
-
-    words = Recipe("", {"left_out": [list(part) for part in fair.left_out], "absent": dict(fair.absent)}, {})
+    """What the leaderboard is made of: the scores that stand on it, and what is said of those that do not."""
+    words = Recipe("", {"sentences": fair.sentences}, {})
     inputs = {"scores": SCORES_TABLE.version(fair.table), "tracks": SCORED.version(fair.tracks)}
     return Recipe(_BOARD_CODE, {}, inputs | {"left_out": words.fingerprint})
 
@@ -299,14 +295,6 @@ def held_out_tracks(root: Path) -> pd.DataFrame:
             remedy="add tracks of more artists, or raise ISOLATION_TEST_SHARE",
         )
     return tracks[SCORED.names]
-
-
-def scores_are_of_today(settings: Settings, name: str) -> bool:
-    """Whether the scores of a candidate, and its audio, were made with the checkpoint and the tracks of now."""
-    scored = cache.recall(Layout(settings.root).scores(name))
-    if scored is None or cache.recall(Layout(settings.root).checkpoint(name)) is None:
-        return False
-    return scored.fingerprint == scores_recipe(settings, name).fingerprint
 
 
 def _show_scores(folder: Path) -> Metadata:

@@ -17,7 +17,7 @@ import dagster as dg
 import pandas as pd
 import pyarrow as pa
 
-from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, scores_are_of_today
+from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, why_not_scored
 from assets.partitions import CANDIDATES
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream
 from assets.separators import CHECKPOINT, CODE_VERSION, PROJECT, heard_by_checkpoint, trained_on
@@ -382,7 +382,7 @@ def vote_decision(settings: Settings) -> "VoteDecision | None":
     from models.listening import decide_votes
 
     # A candidate that was trained again since has not been listened to.
-    heard = [name for name in _on_the_ballot(key) if scores_are_of_today(settings, name)]
+    heard = [name for name in _on_the_ballot(key) if why_not_scored(settings.root, name) is None]
     return decide_votes(layout.votes, key, least_voters=settings.voters, seed=settings.seed, among=heard)
 
 

@@ -205,7 +205,7 @@ def ballot(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     test, votes = arena.root / "evaluation" / "listening_test", arena.root / "votes"
     test.mkdir()
     votes.mkdir()
-    monkeypatch.setattr("assets.promotion.scores_are_of_today", lambda settings, name: True)
+    monkeypatch.setattr("assets.promotion.why_not_scored", lambda root, name: None)
 
     def vote(*voters: str, letter: str = "B", ballot: str = "b1") -> None:
         songs = {f"t{number}": {"A": "toy", "B": "report"} for number in range(5)}
@@ -256,7 +256,9 @@ def test_a_candidate_that_was_not_listened_to_has_no_votes(
     arena: Arena, ballot: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ballot(*"abcdefg")
-    monkeypatch.setattr("assets.promotion.scores_are_of_today", lambda settings, name: name != "report")
+    monkeypatch.setattr(
+        "assets.promotion.why_not_scored", lambda root, name: "trained again" if name == "report" else None
+    )
     found = challenger_today(arena.settings)
     assert found is not None
     assert found.name == "toy"
