@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, why_not_scored
 from assets.partitions import CANDIDATES
-from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream
+from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream, with_metadata
 from assets.separators import CHECKPOINT, CODE_VERSION, PROJECT, heard_by_checkpoint, trained_on
 from assets.training_set import LOOPBACK, artist_keys, read_manifest, same_recordings
 from data import cache
@@ -125,7 +125,8 @@ def listening_test(
     # Who is on it and what is heard: another score of the same audio is the same ballot.
     inputs = {name: upstream(root, SCORES, name).version for name in best}
     parameters = {"seed": settings.seed, "voters": settings.voters, "tracks": list(heard["track_id"])}
-    return materialise(context, root, recipe=Recipe(_BALLOT_CODE, parameters, inputs), work=work, show=show)
+    result = materialise(context, root, recipe=Recipe(_BALLOT_CODE, parameters, inputs), work=work, show=show)
+    return with_metadata(result, {"left_out": "\n".join(fair.sentences) or "none"})
 
 
 @dg.asset(
