@@ -3,7 +3,7 @@
 Data versions of these tables are made of what they hold: a new quality flag does not train a separator again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
             artists=load_artists(settings.artists),
         )
         audio = dict(zip(table["track_id"], table["mixture_sha256"], strict=True))
-        after = before.after(frame, audio, recognised)
+        after = before.after(frame, audio, _alike(read_duplicates(settings.root), recognised))
         for moved in after.moved(before):
             context.log.warning(f"{moved}: scores of separators that were trained before leave it out")
         _keep_recordings(layout, table)
@@ -211,6 +211,15 @@ def _recognised(layout: Layout, table: Any, before: Placements) -> dict[str, lis
     kept = {name: layout.recordings / f"{placement.audio[-1]}.npy" for name, placement in gone.items()}
     prints = {name: np.load(path, allow_pickle=False) for name, path in kept.items() if path.is_file()}
     return copies.recognise(copies.load_fingerprints(layout.root, new), prints) if prints else {}
+
+
+def _alike(found: Any, recognised: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """By track, those that it shares a recording with: to be remembered when one of them is gone, or another one."""
+    alike = {track: list(others) for track, others in recognised.items()}
+    for row in found.dropna(subset="original").itertuples():
+        alike.setdefault(row.track_id, []).append(row.original)
+        alike.setdefault(row.original, []).append(row.track_id)
+    return alike
 
 
 def _keep_recordings(layout: Layout, table: Any) -> None:
@@ -377,7 +386,7 @@ def same_recordings(root: Path) -> list[tuple[str, str]]:
     """Pairs of tracks that share a recording or what is played in it, tracks that are gone among them."""
     found = read_duplicates(root).dropna(subset="original")
     pairs = list(zip(found["track_id"], found["original"], strict=True))
-    return pairs + [(name, other) for name, placed in placements(root).tracks.items() for other in placed.same_as]
+    return pairs + placements(root).alike()
 
 
 def read_splits(root: Path) -> Any:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ class Placement(BaseModel):
     """A track that was placed: under which names of its artist it was known, and by which audio.
 
     `artists` are keys as splits compare them, `audio` checksums of its canonical mixture: every one that it ever had.
-    `same_as` names tracks that were gone when it came, and whose recording it was recognised as.
+    `same_as` names tracks whose recording, or what is played in it, it was ever seen to share, also such as were gone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,11 +79,11 @@ class Placements:
         self,
         splits: pd.DataFrame,
         audio: Mapping[str, str],
-        recognised: Mapping[str, Sequence[str]] | None = None,
+        alike: Mapping[str, Collection[str]] | None = None,
     ) -> Placements:
         """These, and where `splits` (table SPLITS) placed its tracks; `audio` has their checksums by track id.
 
-        `recognised` names the tracks that are gone and whose recordings tracks are.
+        `alike` names, for a track, those that it shares a recording with, today or when they were there.
 
         What is excluded keeps its place from before: it may come back.
         """
@@ -98,10 +99,17 @@ class Placements:
             more = {
                 "artists": _with(names, row.artist_key),
                 "audio": _with(known.audio if known else (), audio.get(row.track_id)),
-                "same_as": (*(known.same_as if known else ()), *(recognised or {}).get(row.track_id, ())),
+                "same_as": tuple(
+                    dict.fromkeys([*(known.same_as if known else ()), *(alike or {}).get(row.track_id, ())])
+                ),
             }
             tracks[row.track_id] = here.model_copy(update=more)
         return replace(self, tracks=tracks)
+
+    def alike(self) -> list[tuple[str, str]]:
+        """Pairs of tracks that ever shared a recording, as far as that was seen; also where one has changed since."""
+        seen = [(name, other) for name, placement in self.tracks.items() for other in placement.same_as]
+        return seen + [pair for names in self._by_audio.values() for pair in pairwise(names)]
 
     def compared_by(self, key: Callable[[str, str], str]) -> Placements:
         """The same with artists as (track id, name) -> `key` compares them today: names may have been joined since."""

@@ -290,3 +290,10 @@ def test_a_playback_with_another_singer_stays_beside_its_original_and_is_no_copy
         assert shared_recordings(splits, pair) == []
     apart = splits.assign(split=["test" if name == "own/a" else "train" for name in splits["track_id"]])
     assert shared_recordings(apart, pair) == ["own/karaoke is in train, own/a in test: the same by accompaniment"]
+
+
+def test_tracks_that_once_were_the_same_are_remembered_as_such_when_one_has_changed() -> None:
+    splits = split_tracks(corpus(("a", "a", "audio a"), ("b", "b", "audio b")), NO_COPIES, **SETTINGS)
+    placed_now = Placements().after(splits, {"own/a": "audio a", "own/b": "audio b"}, {"own/a": ["own/copy"]})
+    changed = placed_now.after(splits, {"own/a": "other", "own/b": "audio a"})
+    assert set(changed.alike()) == {("own/a", "own/copy"), ("own/a", "own/b")}
