@@ -210,6 +210,8 @@ def _prints(rows: Fingerprint) -> Prints:
     """The fingerprints that say something, by what was heard and pace."""
     if rows.ndim == 1:
         return {(MIXTURE, 1.0): np.asarray(rows, dtype=np.uint32)} if len(rows) else {}
+    if len(rows) != len(ROWS):
+        return {}  # of a track that is gone, taken by a version that heard it otherwise: it cannot be compared
     return {name: row[1 : 1 + int(row[0])] for name, row in zip(ROWS, rows, strict=True) if row[0]}
 
 
