@@ -28,15 +28,16 @@ class Common:
 def common_tracks(known: Mapping[str, Collection[str]], every: Collection[str]) -> Common:
     """The tracks of `every` on which as many methods as possible can be compared; `known` has each method's tracks.
 
-    Methods with more tracks come first. One that would leave fewer than half of `every` in common with those before it,
-    or fewer than three, is left out, so that nobody can take the ground from under the others.
+    Methods with more tracks come first. One that would leave fewer than three tracks in common with those before it, or
+    fewer than half of what the first of them has, is left out: nobody can take the ground from under the others.
     """
     wanted = set(every)
-    least = max(min(FEWEST_TRACKS, len(wanted)), -(-len(wanted) // 2))
+    least = min(FEWEST_TRACKS, len(wanted))
     methods, absent = [], {}
     for name in sorted(known, key=lambda name: (-len(wanted.intersection(known[name])), name)):
         shared = wanted.intersection(known[name])
         if shared and len(shared) >= least:
+            least = max(least, -(-len(shared) // 2)) if not methods else least
             wanted = shared
             methods.append(name)
         else:

@@ -274,7 +274,7 @@ def _players(paths: Sequence[Path], stretch: Stretch) -> list[str]:
         sound if value is None else sound * np.float32(10 ** ((quietest - value) / 20))
         for sound, value in zip(sounds, loudness, strict=True)
     ]
-    gain = min(1.0, HEADROOM / max(*(peak(sound) for sound in matched), 1e-9))
+    gain = min(1.0, HEADROOM / max([1e-9, *(peak(sound) for sound in matched)]))
     return [data_uri(encode_mp3(np.float32(gain) * sound), "audio/mpeg") for sound in matched]
 
 

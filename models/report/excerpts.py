@@ -81,7 +81,7 @@ def make_clips(paths: Mapping[str, Path], stretch: Stretch, reference: str) -> d
     """
     sounds = {name: audio.read(path, stretch.start, stretch.frames)[0] for name, path in paths.items()}
     peaks = {name: float(np.max(np.abs(sound), initial=0.0)) for name, sound in sounds.items()}
-    gain = min(1.0, HEADROOM / max(*peaks.values(), 1e-9))
+    gain = min(1.0, HEADROOM / max([1e-9, *peaks.values()]))
     scale = max(peaks[reference], 1e-3)
     spectrograms = {name: spectrogram_db(sound) for name, sound in sounds.items()}
     top = float(spectrograms[reference].max())

@@ -25,6 +25,12 @@ def test_nobody_takes_the_ground_from_under_the_others() -> None:
     }
 
 
+def test_a_candidate_alone_is_compared_with_the_bounds_over_the_few_tracks_that_it_does_not_know() -> None:
+    found = common_tracks({"knows most": {"own/0", "own/1", "own/2"}, "knows all": {"own/0"}}, EVERY)
+    assert (set(found.tracks), found.methods) == ({"own/0", "own/1", "own/2"}, ("knows most",))
+    assert found.absent == {"knows all": "it shares 1 tracks with the others, and 3 are needed"}
+
+
 def test_without_candidates_the_bounds_keep_every_track() -> None:
     assert set(common_tracks({}, EVERY).tracks) == EVERY
     assert set(common_tracks({"only": {"a"}}, {"a"}).tracks) == {"a"}

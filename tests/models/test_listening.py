@@ -265,3 +265,11 @@ def test_one_candidate_alone_cannot_be_compared(tracks: list[BallotTrack], tmp_p
     page = (tmp_path / "out" / BALLOT_FILE).read_text()
     assert "nothing to compare" in page
     assert "<audio" not in page
+
+
+def test_a_ballot_without_any_candidate_says_that_there_is_nothing_to_compare(
+    tracks: list[BallotTrack], tmp_path: Path
+) -> None:
+    bare = [BallotTrack(track.track_id, track.mixture, {}) for track in tracks]
+    write_ballot(tmp_path / "out", bare, seed=0)
+    assert "nothing to compare" in (tmp_path / "out" / BALLOT_FILE).read_text()
