@@ -82,10 +82,7 @@ def split_tracks(
     names = zip(manifest["track_id"], manifest["artist"], strict=True)
     frame = manifest[columns].assign(artist_key=[key(track_id, artist) for track_id, artist in names])
     memory = (given if given is not None else placed or Placements()).compared_by(key)
-    known = {
-        row.track_id: memory.of([row.track_id, *(recognised or {}).get(row.track_id, ())], row.mixture_sha256)
-        for row in frame.itertuples()
-    }
+    known = _known(frame, memory, recognised or {})
     faults, copies = _faults(manifest, bleed), _copies(frame, duplicates, known)
     groups = _grouped(frame, duplicates, known, memory, faults, copies, seed)
     parts = {group.name: group.part for group in groups if group.part is not None}
@@ -112,6 +109,22 @@ def split_tracks(
                 "changing ISOLATION_VALIDATION_SHARE or ISOLATION_SEED",
             )
     return frame[SPLITS.names].sort_values("track_id", ignore_index=True)
+
+
+def _known(
+    frame: pd.DataFrame, memory: Placements, recognised: Mapping[str, Sequence[str]]
+) -> dict[str, list[Placement]]:
+    """What is known of each track: under its own id, by its audio, and as what it is recognised."""
+    audio = dict(zip(frame["track_id"], frame["mixture_sha256"], strict=True))
+    known = {}
+    for track_id, sound in audio.items():
+        found = memory.of([track_id, *recognised.get(track_id, ())], sound)
+        if track_id in memory.tracks:
+            # Audio of another track that is still there is a copy, and no sign of a new name: who gives way is decided
+            # among copies, and neither takes the other's place.
+            found = [p for p in found if p.track == track_id or audio.get(p.track) != sound]
+        known[track_id] = found
+    return known
 
 
 class _Track(NamedTuple):

@@ -33,7 +33,8 @@ def common_tracks(known: Mapping[str, Collection[str]], every: Collection[str]) 
     """
     wanted = set(every)
     least = min(FEWEST_TRACKS, len(wanted))
-    methods, absent = [], {}
+    methods: list[str] = []
+    absent: dict[str, str] = {}
     for name in sorted(known, key=lambda name: (-len(wanted.intersection(known[name])), name)):
         shared = wanted.intersection(known[name])
         if shared and len(shared) >= least:

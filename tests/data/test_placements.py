@@ -297,3 +297,23 @@ def test_tracks_that_once_were_the_same_are_remembered_as_such_when_one_has_chan
     placed_now = Placements().after(splits, {"own/a": "audio a", "own/b": "audio b"}, {"own/a": ["own/copy"]})
     changed = placed_now.after(splits, {"own/a": "other", "own/b": "audio a"})
     assert set(changed.alike()) == {("own/a", "own/copy"), ("own/a", "own/b")}
+
+
+def test_a_copy_of_a_held_out_track_leaves_training_and_does_not_join_it() -> None:
+    """Two tracks that were placed apart turn out to hold the same audio."""
+    table = corpus(("a", "a", "same audio"), ("b", "b", "same audio"))
+    before = Placements(
+        {
+            "own/a": Placement(track="own/a", split="test", artists=("a",), audio=("same audio",)),
+            "own/b": Placement(track="own/b", split="train", artists=("b",), audio=("same audio",)),
+        }
+    )
+    copies = pd.DataFrame([("own/b", "own/a", "checksum")], columns=["track_id", "original", "how"])
+    splits = split_tracks(table, copies, **SETTINGS, placed=before)
+    assert (where(splits, "a"), where(splits, "b")) == ("test", EXCLUDED)
+
+
+def test_a_track_that_takes_the_name_of_one_that_is_gone_stays_where_its_audio_was() -> None:
+    before = placed(a="reserved", b="train")
+    splits = split_tracks(corpus(("b", "b", "audio a")), NO_COPIES, **SETTINGS, placed=before)
+    assert where(splits, "b") == "reserved"
