@@ -52,6 +52,7 @@ _FEWEST_FRAMES = 20  # 2.5 s in which something changes
 # ten seconds one per cent is less than a frame.
 _SLOPES = (1.0, *(1 + sign * halves / 200 for halves in range(1, 7) for sign in (-1, 1)))
 _CLEARLY = 1.02
+_CHANCE = 8.0  # frames
 
 
 class Fingerprinter:
@@ -302,7 +303,9 @@ def _best_line(first: Fingerprint, second: Fingerprint, at_first: int, at_second
         return _Line(0, 1.0)
     best, *others = (_through(first, second, at_first, at_second, slope) for slope in _SLOPES)
     steepest = max(others, key=lambda it: it.weight)
-    if best.weight * _CLEARLY >= steepest.weight and best.agreement >= THRESHOLD:
+    # In a few seconds a slope of some per cent is less than a frame, and agrees better by chance alone.
+    clearly = max(_CLEARLY, 1 + _CHANCE / max(best.overlap, 1))
+    if best.weight * clearly >= steepest.weight and best.agreement >= THRESHOLD:
         return best
     best = max(best, steepest, key=lambda it: it.weight)
     shift, step = 1.0, 0.0025
