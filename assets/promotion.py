@@ -208,7 +208,7 @@ def challenger(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
         "champion": _opponent(best, standing_champion(root)),
         "champion_validation": upstream(root, CHAMPION_VALIDATION).version,
     }
-    return materialise(
+    result = materialise(
         context,
         root,
         recipe=Recipe(_CHALLENGER_CODE, {"votes": _words(settings), "by_hand": settings.champion}, inputs),
@@ -216,6 +216,7 @@ def challenger(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
         show=_show_contest,
         version=found.champion.fingerprint,
     )
+    return with_metadata(result, _show_votes(settings))
 
 
 @dg.asset_check(
@@ -466,6 +467,16 @@ def _validation(measured: dict[str, Any]) -> dict[str, Any]:
 def _show_validation(folder: Path) -> Metadata:
     table = VALIDATION.read(folder)
     return {"tracks": dg.MetadataValue.md(markdown_table(table) if len(table) else "none")}
+
+
+def _show_votes(settings: Settings) -> Metadata:
+    layout = Layout(settings.root)
+    if vote_decision(settings) is None:
+        return {}
+    from models.listening import count_votes
+
+    counted = count_votes(layout.votes, layout.listening_test / KEY_FILE)
+    return {"votes_counted": dg.MetadataValue.md(markdown_table(counted))}
 
 
 def _show_contest(folder: Path) -> Metadata:

@@ -32,10 +32,10 @@ import soundfile
 import yaml
 
 from benchmarks.reporting import arguments, tell
+from data.placements import HELD_OUT
 
 RATE = 44100
 CANDIDATES = ("one", "two")
-HELD_OUT = frozenset({"test", "reserved"})
 
 
 @dataclass
@@ -81,7 +81,7 @@ class World:
         for _ in range(4):
             self.add("medleydb")
 
-    # What may happen, each returning the tracks that must be named as stale.
+    # What may happen, each told in words.
 
     def add(self, dataset: str | None = None) -> str:
         """A new song, of a known artist or of a new one."""

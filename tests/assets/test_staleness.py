@@ -227,3 +227,17 @@ def test_a_changed_candidate_makes_its_checkpoint_stale(lab: Lab, tmp_path: Path
     content["training"]["batch_size"] += 1
     file.write_text(yaml.safe_dump(content))
     assert "separators/checkpoint toy" in lab.stale(candidates=candidates)
+
+
+def test_what_a_track_sounds_like_is_kept_by_its_audio_and_mended_with_it(lab: Lab) -> None:
+    storage = lab.folder / "storage"
+    (row,) = MANIFEST.read(Layout(storage).manifest).query("track_id == 'musdb18/artist-2-song-2'").itertuples()
+    own = (storage / row.mixture_path).with_name("recording.npy")
+    kept = Layout(storage).recordings / f"{row.mixture_sha256}.npy"
+    whole = own.read_bytes()
+    assert kept.read_bytes() == whole
+    own.write_bytes(b"x" * len(whole))  # one file under two names, damaged under both
+    assert kept.read_bytes() != whole
+    lab.run("prepare_musdb18", "artist-2-song-2")
+    lab.run("assemble", seed=3)  # the splits are made again
+    assert kept.read_bytes() == own.read_bytes() == whole
