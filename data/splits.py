@@ -342,14 +342,17 @@ def leaks(splits: pd.DataFrame) -> list[str]:
 
     Test and reserved tracks are one side: both are held out.
     """
+    places: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for row in splits[splits["split"] != EXCLUDED].itertuples():
+        for what in (("track", row.track_id), ("artist", row.artist_key)):
+            places.setdefault(what, []).append((row.track_id, row.split))
     found = []
-    splits = splits[splits["split"] != EXCLUDED]
-    for column, what in (("track_id", "track"), ("artist_key", "artist")):
-        sides = splits["split"].replace({"reserved": "test"}) if column == "artist_key" else splits["split"]
-        for name, group in splits.assign(side=sides).groupby(column):
-            if group["side"].nunique() > 1:
-                parts = " and ".join(sorted(group["split"].unique()))
-                found.append(f"{what} {name} is in {parts}: {', '.join(sorted(group['track_id']))}")
+    for (what, name), stands in sorted(places.items(), key=lambda each: (each[0][0] != "track", each[0][1])):
+        parts = {split for _, split in stands}
+        sides = {"held out" if what == "artist" and split in HELD_OUT else split for split in parts}
+        if len(sides) > 1:
+            tracks = ", ".join(sorted(track_id for track_id, _ in stands))
+            found.append(f"{what} {name} is in {' and '.join(sorted(parts))}: {tracks}")
     return found
 
 

@@ -103,7 +103,7 @@ def test_a_short_history_of_a_corpus_breaks_no_promise(tmp_path: Path) -> None:
         "--json",
         str(tmp_path / "r.json"),
     ]
-    options = ["--changes", "8", "--retrain-every", "6"]
+    options = ["--changes", "5", "--retrain-every", "4"]
     done = subprocess.run([*command, *options], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert sum(json.loads((tmp_path / "r.json").read_text())["before"].values()) > 0
