@@ -344,8 +344,8 @@ def leaks(splits: pd.DataFrame) -> list[str]:
     """
     places: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row in splits[splits["split"] != EXCLUDED].itertuples():
-        for what in (("track", row.track_id), ("artist", row.artist_key)):
-            places.setdefault(what, []).append((row.track_id, row.split))
+        for kind, name in (("track", row.track_id), ("artist", row.artist_key)):
+            places.setdefault((kind, str(name)), []).append((str(row.track_id), str(row.split)))
     found = []
     for (what, name), stands in sorted(places.items(), key=lambda each: (each[0][0] != "track", each[0][1])):
         parts = {split for _, split in stands}
