@@ -5,8 +5,12 @@ Only errors about what a user gave belong here; a bug in the code raises an ordi
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from data.text import plain
 
 
 class InputError(Exception):
@@ -18,7 +22,7 @@ class InputError(Exception):
 
     def __init__(self, what: str, *, expected: str, found: str, remedy: str, file: Path | str | None = None) -> None:
         self.what = what
-        self.file = None if file is None else str(file)
+        self.file = None if file is None else plain(file)
         self.expected = expected
         self.found = found
         self.remedy = remedy
@@ -26,7 +30,7 @@ class InputError(Exception):
         if self.file is not None:
             lines.append(f"  file:     {self.file}")
         lines += [f"  expected: {expected}", f"  found:    {found}", f"  to do:    {remedy}"]
-        super().__init__("\n".join(lines))
+        super().__init__(plain("\n".join(lines)))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process boundaries (worker pools) by pickle, which by default replays `args` only.
@@ -35,6 +39,36 @@ class InputError(Exception):
     def about(self, what: str) -> InputError:
         """The same error, told of `what`: a reader knows the file, its caller knows the track."""
         return InputError(what, expected=self.expected, found=self.found, remedy=self.remedy, file=self.file)
+
+
+# What a person can do about what an operating system refuses; the rest is told in its own words.
+_REFUSALS = {
+    errno.ENOSPC: ("room on the disk", "free space, or choose a place on a larger disk; then try again"),
+    errno.EDQUOT: ("room in the quota", "free space, or choose a place with a larger quota; then try again"),
+    errno.EFBIG: ("room for a file of this size", "choose a place whose file system takes files of this size"),
+    errno.EROFS: ("a place that can be written to", "choose a place that is not read-only"),
+    errno.EACCES: ("the right to use it", "correct its permissions, or choose another place"),
+    errno.EPERM: ("the right to use it", "correct its permissions, or choose another place"),
+    errno.ENOENT: ("a file or folder at this path", "check the path"),
+    errno.ENOTDIR: ("folders on the way to it", "check the path: a file lies where a folder should"),
+    errno.EISDIR: ("a file at this path", "check the path: it is a folder"),
+    errno.EEXIST: ("a name that is free", "choose another name, or remove what is there"),
+    errno.ENAMETOOLONG: ("a shorter name", "choose a shorter name"),
+    errno.EMFILE: ("fewer files open at a time", "raise the limit (ulimit -n), or lower ISOLATION_WORKERS"),
+    errno.EADDRINUSE: ("a port that is free", "choose another port"),
+    errno.EIO: ("a disk that answers", "check the disk: it reports an error of its own"),
+    errno.ESTALE: ("a file system that answers", "mount it again, then try again"),
+}
+
+
+def os_error(error: OSError, what: str = "file", *, file: Path | str | None = None) -> InputError:
+    """What an operating system refuses, as bad input of `what`: `file`, or the path that the error itself names."""
+    path = file if file is not None else error.filename
+    expected, remedy = _REFUSALS.get(
+        error.errno or 0, ("a file system that takes it", "mend what the message says, then try again")
+    )
+    found = error.strerror or str(error) or type(error).__name__
+    return InputError(what, file=os.fsdecode(path) if path else None, expected=expected, found=found, remedy=remedy)
 
 
 def _rebuild(what: str, expected: str, found: str, remedy: str, file: str | None) -> InputError:
