@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,9 +25,9 @@ from data.errors import InputError, os_error
 from data.ffmpeg import Stream as Stream
 from data.ffmpeg import audio_streams as audio_streams
 from data.ffmpeg import require_program as require_program
-from data.files import publish
+from data.files import PARTIAL, publish
 from data.text import plain
-from data.transfer import require_room
+from data.transfer import amount
 from data.wav import LARGEST, WavHeader, is_placeholder, true_length, wav_header
 
 SAMPLE_RATE = 44100  # Hz, of everything after the `normalised` stage
@@ -39,6 +39,7 @@ _PADDING = 4096  # frames by which a lossy format may miss its length: encoder d
 _LEAST_FRAME = 4  # bytes, of the narrowest that is decoded to: 16 bit, stereo
 _NO_LENGTH = 2**62  # libsndfile's word for a flac that does not tell its length
 _WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes a sample
+_HEADER = 1024  # bytes in which the header that libsndfile writes has room
 _CODECS = {"PCM_16": "pcm_s16le", "PCM_24": "pcm_s24le", "FLOAT": "pcm_f32le"}  # ffmpeg's names
 _SET_ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of libsndfile's sndfile.h
 
@@ -164,7 +165,10 @@ class Writer:
         form = "WAV" if frames * channels * _WIDTHS[subtype] <= LARGEST else "RF64"
         # By descriptor: libsndfile takes a name for what it is not ("-"), and soundfile only names in UTF-8.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-        self._sound = soundfile.SoundFile(descriptor, "w", sample_rate, channels, subtype, format=form)
+        try:
+            self._sound = soundfile.SoundFile(descriptor, "w", sample_rate, channels, subtype, format=form)
+        except soundfile.LibsndfileError as error:
+            raise self._refused(error) from error
         _leave_out_time(self._sound)
 
     def write(self, block: Audio) -> None:
@@ -177,19 +181,33 @@ class Writer:
         try:
             self._sound.write(block.T)
         except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all was written
-            raise InputError(
-                "space on the disk",
-                file=Path(self._path).parent,
-                expected="a folder that audio can be written to",
-                found=getattr(error, "error_string", "") or "a file that takes no more",
-                remedy="free space, or choose a place on a larger disk; then try again",
-            ) from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> InputError:
+        return InputError(
+            "space on the disk",
+            file=next(folder for folder in Path(self._path).absolute().parents if not folder.name.startswith(PARTIAL)),
+            expected="a folder that audio can be written to",
+            found=getattr(error, "error_string", "") or "a file that takes no more",
+            remedy="free space, or choose a place on a larger disk; then try again",
+        )
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._sound.close()
+        if self._sound.format == "RF64":
+            _forget_time(self._path)
+
+
+def _forget_time(path: Path | str) -> None:
+    """Set the time in the PEAK chunk of a finished file to zero: in an RF64 libsndfile always writes that chunk."""
+    with open(path, "r+b") as file:
+        at = file.read(_HEADER).partition(b"data")[0].find(b"PEAK")
+        if at >= 0:
+            file.seek(at + 12)  # behind name, size and version
+            file.write(bytes(4))
 
 
 def _leave_out_time(sound: soundfile.SoundFile) -> None:
@@ -246,7 +264,9 @@ def _copy(source: Path, header: WavHeader | None, wav: Path) -> None:
     stream = _first(source, streams)
     _refuse_form(source, stream.channels, stream.sample_rate)
     subtype = "FLOAT" if not 0 < stream.bits <= 24 else "PCM_16" if stream.bits <= 16 else "PCM_24"
-    said = _decode(source, wav, stream, ["-c:a", _CODECS[subtype]], header, length)
+    # Checksums of frames are looked at in lossless files alone: encoders of the others get them wrong.
+    checked = ["-err_detect", "crccheck"] if stream.bits else []
+    said = _decode(source, wav, stream, ["-c:a", _CODECS[subtype]], header, length, checked)
     found = _whole(source, wav)
     promised = _promised(stream, header, length)
     if found.frames < promised - (0 if stream.bits else _PADDING):
@@ -290,6 +310,8 @@ def decode_to(source: Path | str, path: Path) -> int:
             length = true_length(source, header)
         except InputError as error:
             _log.warning("%s", error)
+    if length == 0:
+        raise _without_audio(source, "no sample")
     streams = ffmpeg.audio_streams(source)
     if streams is None:
         with TemporaryDirectory(dir=path.parent) as room:
@@ -311,25 +333,31 @@ def decode_to(source: Path | str, path: Path) -> int:
 
 
 def _decode(
-    source: Path, target: Path, stream: Stream, form: list[str], header: WavHeader | None, length: int | None
+    source: Path,
+    target: Path,
+    stream: Stream,
+    form: list[str],
+    header: WavHeader | None,
+    length: int | None,
+    reading: Sequence[str] = (),
 ) -> str:
-    """Have ffmpeg decode the first audio stream; returns what it said of damage.
+    """Have ffmpeg decode the first audio stream in a form; returns what it said of damage.
 
     The length of a wav is given, where its header does not tell it. Raises InputError where the disk has no room: a
     small file can hold days of silence.
     """
     free = shutil.disk_usage(target.parent).free
-    require_room(target.parent, stream.frames * _LEAST_FRAME, f"the decoded {source.name}")
-    reading: list[str] = []
+    if (needed := stream.frames * _LEAST_FRAME) > free:
+        raise _no_room(source, needed, free)
     if header is not None and length is not None and length != header.claimed:
-        reading = ["-f", "wav", "-ignore_length", "1"]
+        reading = [*reading, "-f", "wav", "-ignore_length", "1"]
         if header.plain:
             form = ["-af", f"atrim=end_sample={length // header.block}", *form]
     # RF64: a plain wav header cannot count beyond 4 GB, which is 3.4 hours.
     form = ["-map", "0:a:0", *form, "-rf64", "auto"]
     said = ffmpeg.decode(source, [(form, target)], reading, limit=free // 2)
     if target.stat().st_size >= free // 2:
-        require_room(target.parent, free, f"the decoded {source.name}")
+        raise _no_room(source, free, free)
     return said
 
 
@@ -361,6 +389,16 @@ def _whole(source: Path, wav: Path) -> AudioInfo:
             error.what, file=source, expected=error.expected, found=error.found, remedy=error.remedy
         ) from error
     return found
+
+
+def _no_room(source: Path, needed: int, free: int) -> InputError:
+    return InputError(
+        "space on the disk for what is decoded",
+        file=source,
+        expected=f"more than {amount(needed)}",
+        found=f"{amount(free)} free",
+        remedy="check that it is music of the length you expect; then free space, or choose a place on a larger disk",
+    )
 
 
 def _tell_of_damage(source: Path, said: str) -> None:
