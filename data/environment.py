@@ -68,7 +68,9 @@ def read_file() -> dict[str, str]:
         named = (binding.key or "").upper().startswith(PREFIX)
         if binding.error or (named and binding.value is None):
             # Not what it says: it may be a token.
-            raise _refusal("lines NAME=value", f"another form in line {binding.original.line}")
+            blank = len(binding.original.string) - len(binding.original.string.lstrip())
+            line = binding.original.line + binding.original.string.count("\n", 0, blank)
+            raise _refusal("lines NAME=value", f"another form in line {line}")
     found = DotEnv(None, io.StringIO(text), override=False).dict()
     return {name: value for name, value in found.items() if value is not None}
 
