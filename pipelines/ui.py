@@ -14,7 +14,7 @@ from typing import NoReturn
 import dagster as dg
 
 from data.errors import InputError
-from data.settings import load_settings
+from data.settings import environment, load_settings
 from pipelines.instance import end_killed_runs, prepare_home
 
 
@@ -24,19 +24,20 @@ def main() -> NoReturn:
     parser.add_argument("--port", type=int, default=3000, help="port on 127.0.0.1 (default: %(default)s)")
     options = parser.parse_args()
     try:
-        root = load_settings().root
-        prepare_home(root)
+        settings = load_settings()
+        home = prepare_home(settings.root)
+        os.environ.update(environment(settings) | {"DAGSTER_HOME": str(home)})
         with dg.DagsterInstance.get() as instance:
             end_killed_runs(instance)
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
     project = Path(__file__).resolve().parent.parent
-    os.environ["ISOLATION_STORAGE"] = str(root)  # the code location starts in another folder
-    os.chdir(project)
+    # Dagster's programs read the file `.env` of their folder, and put what it says over the environment.
+    os.chdir(home)
     # Programs of the virtual environment, also where it was not activated.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = ["dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(options.port)]
+    command = ["dagster", "dev", "-w", str(project / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(options.port)]
     os.execvp(command[0], command)
 
 
