@@ -57,7 +57,7 @@ def _listener(port: int) -> Iterator[socket.socket]:
     Raises InputError where the port cannot be had.
     """
     if not 0 <= port <= 65535:
-        raise _bad_port(port, "a number from 0 to 65535", "another number")
+        raise _bad_port(port, "a number from 0 to 65535", str(port))
     with socket.socket() as listener:
         # So that a port can be had again right after a UI on it has ended.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
