@@ -17,7 +17,7 @@ from pipelines.guard import CONTENT, GuardedWebserver
 OURS = "127.0.0.1:3000"
 QUERY = '{"query": "{ version }"}'
 JSON = {"content-type": "application/json"}
-CHANGE = "mutation { setConcurrencyLimit(concurrencyKey: %22forged%22, limit: 1) { success } }"
+CHANGE = "mutation { setConcurrencyLimit(concurrencyKey: %22forged%22, limit: 1) }"
 CLAIMS = ("report_asset_materialization", "report_asset_check", "report_asset_observation")
 FROM_ELSEWHERE = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
 OPENED_FROM_ELSEWHERE = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
