@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ import pandas as pd
 from data import audio, cache, medleydb_metadata
 from data.datasets.base import Dataset, Log, fetched, folder_or_archive
 from data.demo.licence import LICENCE
-from data.download import RemoteFile, remote_files
+from data.download import RemoteFile, origin, remote_files
 from data.errors import InputError
 from data.layout import Layout
 from data.names import in_letters
@@ -85,7 +86,9 @@ class MedleyDB(Dataset):
         for record in _RECORDS[settings.medleydb]:
             for file in remote_files(f"{settings.records_url}/{record}", token):
                 if file.name.endswith(_ARCHIVES):
-                    folders.append(fetched(settings, self.name, file, log))
+                    # A record may name files on another server, to which the token was not given.
+                    same = origin(file.url) == origin(settings.records_url)
+                    folders.append(fetched(settings, self.name, file, log, token=token if same else None))
         if not folders:
             raise InputError(
                 "download of MedleyDB",
@@ -134,11 +137,25 @@ class MedleyDB(Dataset):
                 remedy="add or mend it in the folder ISOLATION_MEDLEYDB_METADATA, then materialise medleydb/metadata",
             )
         labelled = list(metadata.dropna(subset="stem").itertuples())
-        mix = track.files[0]
-        mixture = audio.info(mix)
-        # The name on the disk, which need not be text.
-        place = mix.with_name(mix.name.removesuffix(_MIX_SUFFIX) + _STEMS)
-        stems = [_Stem(place / str(row.stem_file), bool(row.vocal), mixture) for row in labelled]
+        given = track.files[0]
+        with TemporaryDirectory(dir=folder) as room:
+            mix = audio.as_wav(given, room)
+            mixture = audio.info(mix)
+            # The name on the disk, which need not be text.
+            place = given.with_name(given.name.removesuffix(_MIX_SUFFIX) + _STEMS)
+            stems = [_Stem(place / str(row.stem_file), bool(row.vocal), mixture, room) for row in labelled]
+            return self._summed(mix, mixture, stems, labelled, metadata, folder)
+
+    def _summed(
+        self,
+        mix: Path,
+        mixture: audio.AudioInfo,
+        stems: Sequence[_Stem],
+        labelled: Sequence[Any],
+        metadata: pd.DataFrame,
+        folder: Path,
+    ) -> dict[str, Any]:
+        """Write mixture and the sum of the vocal stems; returns what was measured of the track."""
         voices = [number for number, stem in enumerate(stems) if stem.vocal]
         levels = _measure(mix, stems)
         # Where the mixture is not made of these stems, a gain would be an accident: they stay as they were published.
@@ -207,10 +224,11 @@ def _track(mix: Path, name: str, licence: str) -> SourceTrack:
 
 
 class _Stem:
-    """A stem's file, refused where its rate is not the mixture's."""
+    """A stem's file as wav, refused where its rate is not the mixture's."""
 
-    def __init__(self, path: Path, vocal: bool, mixture: audio.AudioInfo) -> None:
-        found = audio.info(path)
+    def __init__(self, path: Path, vocal: bool, mixture: audio.AudioInfo, room: str) -> None:
+        self.path = audio.as_wav(path, room)
+        found = audio.info(self.path)
         if found.sample_rate != mixture.sample_rate:
             raise InputError(
                 f"stem {path.name}",
@@ -219,7 +237,7 @@ class _Stem:
                 found=f"{found.sample_rate} Hz",
                 remedy="replace the stem by one in the mixture's rate",
             )
-        self.path, self.vocal, self.frames, self.subtype = path, vocal, found.frames, found.subtype
+        self.vocal, self.frames, self.subtype = vocal, found.frames, found.subtype
 
 
 def _measure(mix: Path, stems: Sequence[_Stem]) -> StemGains:
@@ -247,9 +265,10 @@ def _write(
     """Write the mixture and, as long as it, the sum of the vocal stems at `gains (voices, channels=2)`."""
     factors = [row[:, None] for row in gains.astype(np.float32)]
     streams = [_stereo_blocks(path) for path in voices]
+    own = audio.widest_subtype([form.subtype])
     with (
-        audio.Writer(folder / MIXTURE, form.sample_rate, audio.widest_subtype([form.subtype])) as mixture_wav,
-        audio.Writer(folder / VOCALS, form.sample_rate, subtype) as vocals_wav,
+        audio.Writer(folder / MIXTURE, form.sample_rate, own, frames=form.frames) as mixture_wav,
+        audio.Writer(folder / VOCALS, form.sample_rate, subtype, frames=form.frames) as vocals_wav,
     ):
         for mixture in _stereo_blocks(mix):
             vocals = np.zeros_like(mixture)
@@ -274,14 +293,6 @@ def _label(row: Any, name: str) -> Any:
 
 def _stereo_blocks(path: Path) -> Iterator[audio.Audio]:
     for piece in audio.blocks(path):
-        if piece.shape[0] > audio.CHANNELS:
-            raise InputError(
-                "audio file",
-                file=path,
-                expected="one or two channels",
-                found=f"{piece.shape[0]} channels",
-                remedy="mix it down to stereo",
-            )
         yield np.repeat(piece, audio.CHANNELS // piece.shape[0], axis=0)
 
 
