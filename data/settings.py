@@ -103,8 +103,8 @@ class Settings(BaseSettings):
         "measured", description="MedleyDB's vocal stems: summed as loud as the mix has them, or as they are"
     )
     medleydb_metadata_url: Address = Field(
-        "https://github.com/marl/medleydb/archive/refs/heads/master.zip",
-        description="where the MedleyDB metadata is fetched from",
+        "https://github.com/marl/medleydb/archive/537bb7bad0601fc58e4fff8404f71658b86ef60e.zip",
+        description="where the MedleyDB metadata is fetched from; the default's content is verified",
     )
     musdb18_url: Address | None = Field(
         None, description="another address for `sample` and `download`, such as a mirror"
