@@ -205,7 +205,8 @@ class _Problem(NamedTuple):
 def load_settings(*, writes: bool = True) -> Settings:
     """Read the settings from the environment and `.env`. Raises InputError naming every variable that does not fit.
 
-    For a command that `writes`, the storage root has to be a place where this project can keep its outputs.
+    For a command that `writes`, the storage root has to be a place where this project can keep its outputs, and the
+    champion a candidate.
     """
     given = variables()
     problems = [_Problem(name, _nearest(name), None) for name in _unknown(given)]
@@ -219,9 +220,8 @@ def load_settings(*, writes: bool = True) -> Settings:
             message = fault["msg"].removeprefix("Value error, ")
             problems.append(_Problem(name if fault["loc"] else "together", message, found))
         raise _refusal(problems) from error
-    problems += _champion_problems(settings)
     if writes:
-        problems += _storage_problems(settings, given)
+        problems += [*_champion_problems(settings), *_storage_problems(settings, given)]
     if problems:
         raise _refusal(problems)
     return settings

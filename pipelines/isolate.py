@@ -36,7 +36,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: the setting ISOLATION_DEVICE)")
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
-        settings = load_settings()
+        settings = load_settings(writes=False)
         outputs = _outputs(options.songs, options.output)
         model = options.model or Layout(settings.root).champion / CHECKPOINT_FILE
         if not model.is_file() and options.model is None:
