@@ -471,12 +471,15 @@ def _show_validation(folder: Path) -> Metadata:
 
 def _show_votes(settings: Settings) -> Metadata:
     layout = Layout(settings.root)
-    if vote_decision(settings) is None:
+    decision = vote_decision(settings)
+    if decision is None:
         return {}
     from models.listening import count_votes
 
     counted = count_votes(layout.votes, layout.listening_test / KEY_FILE)
-    return {"votes_counted": dg.MetadataValue.md(markdown_table(counted))}
+    passed_over = pd.DataFrame(list(decision.passed_over.items()), columns=["file", "why it does not count"])
+    told = {"votes_passed_over": dg.MetadataValue.md(markdown_table(passed_over))} if len(passed_over) else {}
+    return {"votes_counted": dg.MetadataValue.md(markdown_table(counted)), **told}
 
 
 def _show_contest(folder: Path) -> Metadata:

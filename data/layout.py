@@ -11,6 +11,7 @@ from pathlib import Path
 
 CHECKPOINT_FILE = "checkpoint.pt"
 STATE_FILE = "state.pt"
+EARLIER_STATE_FILE = "state-before.pt"
 CURVES_PICTURE_FILE = "curves.png"
 CHAMPION_FILE = "champion.json"
 REPORT_FILE = "report.html"
