@@ -25,8 +25,9 @@ PARTIAL = ".partial-"
 _LOCK = f"{PARTIAL}lock"
 _REPLACED = f"{PARTIAL}replaced"
 _CLAIM = re.compile(rf"{re.escape(PARTIAL)}[0-9a-f]{{32}}")
-# Earlier releases put the name of the output beside a random number, and locked nothing.
-_EARLIER = re.compile(rf"{re.escape(PARTIAL)}([0-9a-f]{{32}}-.+|.+-[0-9a-f]{{32}})", re.DOTALL)
+# Earlier releases put the name of the output beside a random number, and locked nothing. What else begins alike has
+# owners of its own.
+_EARLIER = re.compile(rf"{re.escape(PARTIAL)}(?!download-|scratch-)([0-9a-f]{{32}}-.+|.+-[0-9a-f]{{32}})", re.DOTALL)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 _log = logging.getLogger(__name__)
 
@@ -105,8 +106,8 @@ def filled(place: Path, folder: Path) -> Iterator[Path]:
     flush(folder.parent)
 
 
-def sweep(root: Path, leave: tuple[Path, ...] = ()) -> int:
-    """Remove what killed writers left anywhere below `root`, but not below `leave`; returns how many outputs it was of.
+def sweep(root: Path) -> int:
+    """Remove what killed writers left anywhere below `root`; returns of how many outputs.
 
     What is being written is left alone, and so are downloads that can be gone on with.
     """
@@ -120,9 +121,8 @@ def sweep(root: Path, leave: tuple[Path, ...] = ()) -> int:
             elif _EARLIER.fullmatch(name):
                 removed += _removed(here / name)
         for name in files:
-            if _EARLIER.fullmatch(name) and not name.startswith(f"{PARTIAL}download-"):
+            if _EARLIER.fullmatch(name):
                 removed += _removed(here / name)
-        names[:] = [name for name in names if here / name not in leave]
     return removed
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
+from dagster._core.utils import make_new_run_id
 
 from assets.lanes import LANES, Lane
 from assets.promotion import PROMOTION_CHECK
+from data.ownership import own
 from data.preparation import is_prepared, track_jobs
 from data.settings import Settings
 from pipelines.definitions import build_definitions
-from pipelines.instance import PROCESS_TAG, end_killed_runs, prepare_home
+from pipelines.instance import end_killed_runs, prepare_home, process_tag
 from pipelines.ranges import partition_ranges, range_tags
 
 
@@ -70,13 +71,13 @@ class Chain:
 
     def run(self, job: str, *, partition: str | None = None, partitions: Sequence[str] = ()) -> bool:
         """Run a job, over one partition or a list of them, and count what it did; returns whether all went well."""
-        tags = {PROCESS_TAG: str(os.getpid())}
-        if partitions:
-            tags |= range_tags(partitions)
+        run_id = make_new_run_id()
+        tags = process_tag(run_id) | (range_tags(partitions) if partitions else {})
         result = self._repository.get_job(job).execute_in_process(
             instance=self.instance,
             partition_key=partition,
             tags=tags,
+            run_id=run_id,
             run_config={"loggers": {"console": {}}},  # ours instead of Dagster's own
             raise_on_error=False,
         )
@@ -103,7 +104,7 @@ def run_chain(settings: Settings, candidates: Sequence[str]) -> Tally:
     prepare_home(settings.root)
     # Dagster warns of its own internals; a person at a terminal can do nothing about it.
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    with dg.DagsterInstance.get() as instance:
+    with own(settings.root, "make run"), dg.DagsterInstance.get() as instance:
         end_killed_runs(instance)
         chain = Chain(build_definitions(settings), instance)
         if not chain.run("ingest"):
