@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,13 @@ _CLAIM = re.compile(rf"{re.escape(PARTIAL)}[0-9a-f]{{32}}")
 _EARLIER = re.compile(rf"{re.escape(PARTIAL)}(?!download-|scratch-)([0-9a-f]{{32}}-.+|.+-[0-9a-f]{{32}})", re.DOTALL)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 _log = logging.getLogger(__name__)
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @contextmanager
@@ -138,6 +146,20 @@ def link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def obstacle(path: Path) -> str | None:
+    """What keeps `path` from being opened as a file, in words: nothing there, a folder, a pipe. None for a file.
+
+    Opening a pipe that nobody writes to would wait for ever. Raises OSError where the path cannot be looked at.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "a link to nothing" if path.is_symlink() else "no such file"
+    if stat.S_ISREG(mode):
+        return None
+    return _KINDS.get(stat.S_IFMT(mode), "something that is not a file")
 
 
 def sha256_of(path: Path) -> str:
