@@ -61,7 +61,7 @@ def materialise(
     before = cache.recall(folder)
     why = why_made(before, recipe)
     started = time.monotonic()
-    outcome = cache.make(folder, recipe, work, version=version)
+    outcome = cache.make(folder, recipe, work, version=version, log=context.log.info)
     seconds = time.monotonic() - started
     context.log.info("unchanged" if outcome.cached else f"done in {seconds:.1f} s ({why})")
     metadata = outcome_metadata(folder, outcome, seconds) | ({} if outcome.cached else {"why": why}) | show(folder)
