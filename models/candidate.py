@@ -292,7 +292,7 @@ def load_candidate(path: Path | str) -> Candidate:
     Raises InputError for an unknown candidate, a file that is not YAML, and, all at once, for every bad key in it.
     """
     path = Path(path)
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix.lower() not in (".yaml", ".yml"):
         path = candidate_path(str(path))
     if not path.is_file():
         raise InputError(
