@@ -395,3 +395,24 @@ def test_a_download_without_a_token_says_how_to_get_one(tmp_path: Path, quiet: C
     with pytest.raises(InputError, match="request access") as caught:
         MedleyDB().obtain(Settings(storage=tmp_path, medleydb="download", download_token=None), quiet)
     assert "ISOLATION_DOWNLOAD_TOKEN" in caught.value.expected
+
+
+def test_a_stem_that_does_not_tell_its_length_is_summed_whole(tmp_path: Path) -> None:
+    stems = write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", "A_Song", ["piano", "male singer"])
+    file = tmp_path / "audio" / "A_Song" / "A_Song_STEMS" / "A_Song_STEM_02.wav"
+    content = bytearray(file.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = b"\xff\xff\xff\x7f"
+    file.write_bytes(content)
+    measured = extract(tmp_path, "A_Song", "none")
+    assert measured["length_difference"] == 0
+    np.testing.assert_array_equal(audio.read(tmp_path / "out" / "vocals.wav")[0], stems[1].T.astype(np.float32))
+
+
+def test_a_surround_stem_is_refused_by_its_own_name(tmp_path: Path) -> None:
+    write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", "A_Song", ["piano", "male singer"])
+    file = tmp_path / "audio" / "A_Song" / "A_Song_STEMS" / "A_Song_STEM_01.wav"
+    soundfile.write(file, np.zeros((1000, 6)), RATE)
+    with pytest.raises(InputError, match="6 channels") as caught:
+        extract(tmp_path, "A_Song", "none")
+    assert caught.value.file == str(file)
