@@ -20,7 +20,7 @@ import pandas as pd
 from data import audio, cache, medleydb_metadata
 from data.datasets.base import Dataset, Log, fetched, folder_or_archive
 from data.demo.licence import LICENCE
-from data.download import RemoteFile, remote_files
+from data.download import RemoteFile, origin, remote_files
 from data.errors import InputError
 from data.layout import Layout
 from data.recipe import Recipe
@@ -82,7 +82,9 @@ class MedleyDB(Dataset):
         for record in _RECORDS[settings.medleydb]:
             for file in remote_files(f"{settings.records_url}/{record}", token):
                 if file.name.endswith(_ARCHIVES):
-                    folders.append(fetched(settings, self.name, file, log))
+                    # A record may name files on another server, to which the token was not given.
+                    same = origin(file.url) == origin(settings.records_url)
+                    folders.append(fetched(settings, self.name, file, log, token=token if same else None))
         if not folders:
             raise InputError(
                 "download of MedleyDB",
