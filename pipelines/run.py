@@ -16,6 +16,7 @@ from data.errors import InputError
 from data.layout import REPORT_FILE, Layout
 from data.recognition import require_library
 from data.settings import Settings, load_settings
+from data.text import one_line
 from models.candidate import candidate_path, load_candidate
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _conclude(tally: Tally, settings: Settings) -> int:
     with suppress(InputError):
         table = LEADERBOARD.read(layout.leaderboard)
         own = table.loc[table["source"] == "this project", list(AT_A_GLANCE)].dropna(axis="columns", how="all")
-        print(f"\n{markdown_table(own)}")
+        print(f"\n{markdown_table(own, one_line)}")
     if tally.failures:
         sys.stderr.write("\n" + "\n\n".join(tally.failures) + "\n")
     if tally.made or tally.failures:
