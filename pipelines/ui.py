@@ -19,11 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from dotenv import dotenv_values
-
 from data.errors import InputError, os_error
 from data.layout import Layout
-from data.settings import load_settings
+from data.settings import Settings, environment, load_settings
 from data.text import say
 
 HOST = "127.0.0.1"
@@ -41,10 +39,10 @@ def main() -> int:
     )
     options = parser.parse_args()
     try:
-        root = load_settings().root
-        home = Layout(root).dagster
+        settings = load_settings()
+        home = Layout(settings.root).dagster
         with _listener(options.port) as listener, _only_one(home, listener):
-            return _run(listener, _environment(root), home)
+            return _run(listener, _environment(settings), home)
     except InputError as error:
         say(error)
         return BAD_INPUT
@@ -125,27 +123,19 @@ def _only_one(home: Path, listener: socket.socket) -> Iterator[None]:
         yield
 
 
-def _environment(root: Path) -> dict[str, str]:
+def _environment(settings: Settings) -> dict[str, str]:
     """The environment of the programs: this one's, and below it what `.env` says.
 
     They start in a folder without `.env`: Dagster would take its values over the environment's.
     """
-    told = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    environment = {name: _absolute(name, value) for name, value in (told | dict(os.environ)).items()}
+    told = environment(settings)
     # Programs of the virtual environment are found also where it was not activated; so is the project itself.
     project = str(Path(__file__).resolve().parent.parent)
-    return environment | {
-        "ISOLATION_STORAGE": str(root),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)]),
-        "PYTHONPATH": os.pathsep.join([project, *filter(None, [environment.get("PYTHONPATH")])]),
+    return told | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), told.get("PATH", os.defpath)]),
+        "PYTHONPATH": os.pathsep.join([project, *filter(None, [told.get("PYTHONPATH")])]),
         "DAGSTER_IS_DEV_CLI": "1",
     }
-
-
-def _absolute(name: str, value: str) -> str:
-    if not name.startswith("ISOLATION_") or not value or not Path(value).expanduser().exists():
-        return value
-    return str(Path(value).expanduser().absolute())
 
 
 def _run(listener: socket.socket, environment: dict[str, str], home: Path) -> int:
