@@ -20,7 +20,7 @@ import pyarrow as pa
 from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, why_not_scored
 from assets.partitions import CANDIDATES
 from assets.processes import run_process
-from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream, with_metadata
+from assets.recording import OWNERS, Metadata, markdown_table, materialise, sentence, upstream, with_metadata
 from assets.separators import CHECKPOINT, CODE_VERSION, heard_by_checkpoint, trained_on
 from assets.training_set import LOOPBACK, artist_keys, read_manifest, same_recordings
 from data import cache
@@ -233,7 +233,7 @@ def better_than_the_champion(settings: dg.ResourceParam[Settings]) -> dg.AssetCh
     found = upstream(settings.root, CHALLENGER).measured
     return dg.AssetCheckResult(
         passed=found["promoted"],
-        description=found["reason"],
+        description=sentence(found["reason"]),
         metadata={"challenger": found["candidate"], "champion": found["champion"]},
     )
 
