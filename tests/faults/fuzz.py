@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MORE_MEMORY = 1 << 30  # bytes of address space, beyond what a worker has when it has read its seeds
-PROCESSOR_SECONDS, SECONDS = 20.0, 180.0  # for one input; the machine may be busy
+PROCESSOR_SECONDS, SECONDS = 20.0, 60.0  # for one input; the machine may be busy
 LONGEST_MESSAGE = 20_000  # characters
 FRAMES = 4  # of a traceback that are told
 ODD_KINDS = ("folder", "pipe", "loop", "dangling", "endless")
