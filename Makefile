@@ -10,7 +10,7 @@ BIN := .venv/bin
 CANDIDATES ?= toy
 PORT ?= 3000
 
-.PHONY: help demo run ui test lint format ffmpeg clean
+.PHONY: help demo run ui test lint format lock ffmpeg clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -36,6 +36,9 @@ format: .venv/ready ## Bring the code into its format
 	@$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+lock: ## Write the exact versions and checksums of all packages anew, after a change of pyproject.toml
+	@.ci/lock
+
 clean: ## Remove the virtual environment and the storage root
 	@rm -rf .venv storage
 
@@ -53,14 +56,23 @@ ffmpeg:
 	# Debian's ffmpeg brings it along; one that was built otherwise may not.
 	if command -v ldconfig >/dev/null && ! ldconfig -p | grep -q 'libchromaprint\.so\.1'; then $(call need_package,libchromaprint1); fi
 
-.venv/ready: pyproject.toml constraints.txt
+# Nothing is installed whose checksum is not written down. The project itself comes last, and fetches nothing.
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-deps
+define install_packages
+  $(INSTALL) --require-hashes -r constraints.txt && \
+  { $(INSTALL) --require-hashes -r constraints-torch-cpu.txt || $(INSTALL) --require-hashes -r constraints-torch.txt; } && \
+  $(INSTALL) --no-index --no-build-isolation -e . && \
+  $(BIN)/python -m pip check
+endef
+
+.venv/ready: pyproject.toml constraints.txt constraints-torch.txt constraints-torch-cpu.txt
 	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
 	  echo "Python 3.11 or newer is needed: install it, or name one with PYTHON=..." >&2; exit 1
 	fi
 	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(call need_package,python3-venv); fi
 	printf 'setting up .venv (a minute or two) '
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' >.venv/setup.log 2>&1 &
+	{ $(install_packages); } >.venv/setup.log 2>&1 &
 	installer=$$!
 	while kill -0 $$installer 2>/dev/null; do printf '.'; sleep 2; done
 	wait $$installer || { echo; tail -n 20 .venv/setup.log >&2; echo "set-up failed; the whole log is .venv/setup.log" >&2; exit 1; }

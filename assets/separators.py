@@ -22,7 +22,7 @@ from data.heard import HEARD, heard_by, heard_tracks
 from data.layout import CHECKPOINT_FILE, CURVES_PICTURE_FILE, STATE_FILE, Layout
 from data.loopback import PAIRS
 from data.recipe import Recipe
-from data.settings import Settings
+from data.settings import Settings, environment
 from models.candidate import Candidate, candidate_names, candidate_path, load_candidate
 from models.curves import CURVES
 from models.launch import launch_command
@@ -74,7 +74,13 @@ def checkpoint(
             "licences": sorted(read_manifest(root)["licence"].unique()),
             "launcher": os.getpid(),
         }
-        process.run(context=context.op_execution_context, command=command, cwd=str(PROJECT), extras=extras)
+        process.run(
+            context=context.op_execution_context,
+            command=command,
+            cwd=str(PROJECT),
+            env=environment(settings),
+            extras=extras,
+        )
         _link(unfinished, folder)
         (folder / STATE_FILE).unlink()
         keep_earlier(root, name, settings.earlier_checkpoints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 import zipfile
 from abc import ABC, abstractmethod
@@ -14,7 +15,7 @@ import pandas as pd
 from data import cache
 from data.archives import extract_archive
 from data.download import RemoteFile, download
-from data.errors import InputError
+from data.errors import InputError, os_error
 from data.files import sha256_of
 from data.layout import Layout
 from data.recipe import Recipe
@@ -91,9 +92,13 @@ def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) ->
     Raises InputError where the path leads nowhere or to another kind of file.
     """
     path = Path(value).expanduser().absolute()
-    if path.is_dir():
-        return path
-    if path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+    try:
+        if path.is_dir():
+            return path
+        packed = path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    except OSError as error:
+        raise os_error(error, f"setting ISOLATION_{dataset.upper()}", file=path) from error
+    if packed:
         status = path.stat()
         recipe = Recipe("1", {"archive": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}, {})
         folder = Layout(settings.root).raw(dataset)
@@ -114,20 +119,20 @@ def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) ->
     )
 
 
-def fetched(settings: Settings, dataset: str, file: RemoteFile, log: Log) -> Path:
+def fetched(settings: Settings, dataset: str, file: RemoteFile, log: Log, *, token: str | None = None) -> Path:
     """The folder with the unpacked content of an archive that is downloaded first, unless that was done before.
 
-    A verified archive is kept until it is unpacked, so that a run that was killed goes on where it was. Raises
-    InputError where the download fails or what came is no archive.
+    A verified archive is kept until it is unpacked, so that a run that was killed goes on where it was. `token` is
+    sent to the origin of the file's address only. Raises InputError where the download fails or what came is no
+    archive.
     """
     downloads = Layout(settings.root).downloads(dataset)
-    folder = downloads / file.name.partition(".")[0]
+    folder = downloads / re.sub(r"\.(zip|tar|tgz|tar\.\w+)$", "", file.name)
     archive = downloads / file.name
     recipe = Recipe("1", {"url": file.url.split("?")[0], "checksum": list(file.checksum or [])}, {})
 
     def work(partial: Path) -> dict[str, Any]:
         if not archive.is_file():
-            token = settings.download_token.get_secret_value() if settings.download_token else None
             download(file.url, archive, checksum=file.checksum, size=file.size, token=token, log=log)
         if not (zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive)):
             size = archive.stat().st_size

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ import pandas as pd
 from data import audio, cache, medleydb_metadata
 from data.datasets.base import Dataset, Log, fetched, folder_or_archive
 from data.demo.licence import LICENCE
-from data.download import RemoteFile, remote_files
+from data.download import RemoteFile, origin, remote_files
 from data.errors import InputError
 from data.layout import Layout
 from data.recipe import Recipe
@@ -81,7 +82,9 @@ class MedleyDB(Dataset):
         for record in _RECORDS[settings.medleydb]:
             for file in remote_files(f"{settings.records_url}/{record}", token):
                 if file.name.endswith(_ARCHIVES):
-                    folders.append(fetched(settings, self.name, file, log))
+                    # A record may name files on another server, to which the token was not given.
+                    same = origin(file.url) == origin(settings.records_url)
+                    folders.append(fetched(settings, self.name, file, log, token=token if same else None))
         if not folders:
             raise InputError(
                 "download of MedleyDB",
@@ -134,9 +137,26 @@ class MedleyDB(Dataset):
                 remedy="add or mend it in the folder ISOLATION_MEDLEYDB_METADATA, then materialise medleydb/metadata",
             )
         labelled = list(metadata.dropna(subset="stem").itertuples())
-        mix = track.files[0]
-        mixture = audio.info(mix)
-        stems = [_Stem(mix.parent / f"{name}_STEMS" / str(row.stem_file), bool(row.vocal), mixture) for row in labelled]
+        given = track.files[0]
+        with TemporaryDirectory(dir=folder) as room:
+            mix = audio.as_wav(given, room)
+            mixture = audio.info(mix)
+            stems = [
+                _Stem(given.parent / f"{name}_STEMS" / str(row.stem_file), bool(row.vocal), mixture, room)
+                for row in labelled
+            ]
+            return self._summed(mix, mixture, stems, labelled, metadata, folder)
+
+    def _summed(
+        self,
+        mix: Path,
+        mixture: audio.AudioInfo,
+        stems: Sequence[_Stem],
+        labelled: Sequence[Any],
+        metadata: pd.DataFrame,
+        folder: Path,
+    ) -> dict[str, Any]:
+        """Write mixture and the sum of the vocal stems; returns what was measured of the track."""
         voices = [number for number, stem in enumerate(stems) if stem.vocal]
         levels = _measure(mix, stems)
         # Where the mixture is not made of these stems, a gain would be an accident: they stay as they were published.
@@ -185,10 +205,11 @@ class MedleyDB(Dataset):
 
 
 class _Stem:
-    """A stem's file, refused where its rate is not the mixture's."""
+    """A stem's file as wav, refused where its rate is not the mixture's."""
 
-    def __init__(self, path: Path, vocal: bool, mixture: audio.AudioInfo) -> None:
-        found = audio.info(path)
+    def __init__(self, path: Path, vocal: bool, mixture: audio.AudioInfo, room: str) -> None:
+        self.path = audio.as_wav(path, room)
+        found = audio.info(self.path)
         if found.sample_rate != mixture.sample_rate:
             raise InputError(
                 f"stem {path.name}",
@@ -197,7 +218,7 @@ class _Stem:
                 found=f"{found.sample_rate} Hz",
                 remedy="replace the stem by one in the mixture's rate",
             )
-        self.path, self.vocal, self.frames, self.subtype = path, vocal, found.frames, found.subtype
+        self.vocal, self.frames, self.subtype = vocal, found.frames, found.subtype
 
 
 def _measure(mix: Path, stems: Sequence[_Stem]) -> StemGains:
@@ -225,9 +246,10 @@ def _write(
     """Write the mixture and, as long as it, the sum of the vocal stems at `gains (voices, channels=2)`."""
     factors = [row[:, None] for row in gains.astype(np.float32)]
     streams = [_stereo_blocks(path) for path in voices]
+    own = audio.widest_subtype([form.subtype])
     with (
-        audio.Writer(folder / MIXTURE, form.sample_rate, audio.widest_subtype([form.subtype])) as mixture_wav,
-        audio.Writer(folder / VOCALS, form.sample_rate, subtype) as vocals_wav,
+        audio.Writer(folder / MIXTURE, form.sample_rate, own, frames=form.frames) as mixture_wav,
+        audio.Writer(folder / VOCALS, form.sample_rate, subtype, frames=form.frames) as vocals_wav,
     ):
         for mixture in _stereo_blocks(mix):
             vocals = np.zeros_like(mixture)
@@ -252,14 +274,6 @@ def _label(row: Any, name: str) -> Any:
 
 def _stereo_blocks(path: Path) -> Iterator[audio.Audio]:
     for piece in audio.blocks(path):
-        if piece.shape[0] > audio.CHANNELS:
-            raise InputError(
-                "audio file",
-                file=path,
-                expected="one or two channels",
-                found=f"{piece.shape[0]} channels",
-                remedy="mix it down to stereo",
-            )
         yield np.repeat(piece, audio.CHANNELS // piece.shape[0], axis=0)
 
 

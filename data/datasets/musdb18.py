@@ -7,16 +7,16 @@ because musdb reads a mono `vocals.wav` as stereo of half the length.
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import replace
 from functools import cache as remember
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from data import audio, cache
+from data import audio, cache, ffmpeg
 from data.datasets.base import Dataset, Log, fetched, folder_or_archive
 from data.demo.licence import LICENCE
 from data.download import RemoteFile
@@ -26,6 +26,7 @@ from data.layout import Layout
 from data.recipe import Recipe
 from data.residual import StemSum
 from data.settings import Settings
+from data.text import plain
 from data.tracks import MIXTURE, VOCALS, SourceTrack, refuse_duplicates, track_slug
 
 _STEM_SUFFIX = ".stem.mp4"
@@ -136,15 +137,13 @@ def extract_stem_mp4(path: Path, folder: Path) -> int:
             ", ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in sorted(formats)),
         )
     ids = _setup()["stem_ids"]
-    command = [audio.require_program("ffmpeg"), "-v", "error", "-nostdin", "-i", str(path)]
-    for kind, name in (("mixture", MIXTURE), ("vocals", VOCALS)):
-        # bitexact: the encoder's version would make other bytes of the same samples.
-        command += ["-map", f"0:a:{ids[kind]}", "-c:a", "pcm_s16le", "-bitexact", str(folder / name)]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise refuse("streams that ffmpeg can decode", said[-1] if said else f"exit code {done.returncode}")
-    frames = {kind: audio.info(folder / name).frames for kind, name in (("mixture", MIXTURE), ("vocals", VOCALS))}
+    kinds = (("mixture", MIXTURE), ("vocals", VOCALS))
+    form = ["-c:a", "pcm_s16le"]
+    try:
+        ffmpeg.decode(path, [(["-map", f"0:a:{ids[kind]}", *form], folder / name) for kind, name in kinds])
+    except InputError as error:
+        raise error if error.file != plain(path) else refuse("streams that ffmpeg can decode", error.found) from error
+    frames = {kind: audio.info(folder / name).frames for kind, name in kinds}
     promised = min(streams[ids[kind]].frames for kind in frames)
     for kind, decoded in frames.items():
         if decoded < promised - _AAC_PADDING:
@@ -162,7 +161,13 @@ def extract_stem_mp4(path: Path, folder: Path) -> int:
 
 def _extract_hq(track: SourceTrack, folder: Path) -> tuple[audio.AudioInfo, float | None]:
     """Copy the two wav files that are needed; returns their form, and how far the mixture is from the stems' sum."""
-    mixture, vocals = (audio.info(file) for file in track.files)
+    with TemporaryDirectory(dir=folder) as room:
+        return _copy_hq(track, folder, room)
+
+
+def _copy_hq(track: SourceTrack, folder: Path, room: str) -> tuple[audio.AudioInfo, float | None]:
+    files = [audio.as_wav(file, room) for file in track.files]
+    mixture, vocals = (audio.info(file) for file in files)
     if _form(mixture) != _form(vocals):
         raise InputError(
             "vocals",
@@ -173,10 +178,10 @@ def _extract_hq(track: SourceTrack, folder: Path) -> tuple[audio.AudioInfo, floa
         )
     residual = StemSum()
     others = [path for name in _HQ_OTHERS if (path := track.files[0].parent / name).is_file()]
-    stems = [audio.blocks(path) for path in (track.files[1], *others)]
-    for piece in audio.blocks(track.files[0]):  # every sample is looked at, so that damage is found here
+    stems = [audio.blocks(path) for path in (files[1], *(audio.as_wav(other, room) for other in others))]
+    for piece in audio.blocks(files[0]):  # every sample is looked at, so that damage is found here
         residual.feed(piece, [part for stem in stems if (part := next(stem, None)) is not None])
-    for name, file in zip((MIXTURE, VOCALS), track.files, strict=True):
+    for name, file in zip((MIXTURE, VOCALS), files, strict=True):
         shutil.copyfile(file, folder / name)
     return mixture, residual.decibels() if len(others) == len(_HQ_OTHERS) else None
 

@@ -6,7 +6,9 @@ Names of artist and title come from the folder's name, `Artist - Title`, or from
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,7 @@ class Own(Dataset):
     name = "own"
     title = "Own stems"
     description = "Own stems: a folder a track, with mixture and vocals, or vocals and accompaniment"
-    code_version = "1"
+    code_version = "2"
 
     def obtain(self, settings: Settings, log: Log) -> Path:
         return folder_or_archive(settings, self.name, settings.own, log)
@@ -69,32 +71,37 @@ class Own(Dataset):
                 remedy="keep one file of each kind, and mend track.yaml",
             )
         files = {path.stem.lower(): path for path in track.files if path.name != LABELS}
-        rates = {name: audio.info(path) for name, path in files.items()}
-        other = "mixture" if "mixture" in files else "accompaniment"
-        lengths = {name: round(form.frames * audio.SAMPLE_RATE / form.sample_rate) for name, form in rates.items()}
-        subtype = audio.widest_subtype(form.subtype for form in rates.values())
-        resampled = any(form.sample_rate != audio.SAMPLE_RATE for form in rates.values())
-        try:
-            frames = _write(
-                files["vocals"], files[other], other == "mixture", folder, "FLOAT" if resampled else subtype
-            )
-        except audio.ClippingError:
-            frames = _write(files["vocals"], files[other], other == "mixture", folder, "FLOAT")
-        return {
-            "stems": sorted(files),
-            "frames": frames,
-            "sample_rate": rates["vocals"].sample_rate,
-            "vocal_stems": 1,
-            "length_difference": lengths["vocals"] - lengths[other],
-        }
+        with TemporaryDirectory(dir=folder) as room:
+            return _extract({name: audio.as_wav(path, room) for name, path in files.items()}, folder)
 
 
-def _write(vocals_file: Path, other_file: Path, is_mixture: bool, folder: Path, subtype: str) -> int:
-    """Write mixture and vocals as long as the shorter of the two files; returns the frames."""
-    frames = 0
+def _extract(files: dict[str, Path], folder: Path) -> dict[str, Any]:
+    rates = {name: audio.info(path) for name, path in files.items()}
+    other = "mixture" if "mixture" in files else "accompaniment"
+    lengths = {name: round(form.frames * audio.SAMPLE_RATE / form.sample_rate) for name, form in rates.items()}
+    subtype = audio.widest_subtype(form.subtype for form in rates.values())
+    if any(form.sample_rate != audio.SAMPLE_RATE for form in rates.values()):
+        subtype = "FLOAT"
+    write = partial(_write, files["vocals"], files[other], other == "mixture", folder, min(lengths.values()))
+    try:
+        frames = write(subtype)
+    except audio.ClippingError:
+        frames = write("FLOAT")
+    return {
+        "stems": sorted(files),
+        "frames": frames,
+        "sample_rate": rates["vocals"].sample_rate,
+        "vocal_stems": 1,
+        "length_difference": lengths["vocals"] - lengths[other],
+    }
+
+
+def _write(vocals_file: Path, other_file: Path, is_mixture: bool, folder: Path, length: int, subtype: str) -> int:
+    """Write mixture and vocals as long as the shorter of the two files, about `length`; returns the frames."""
+    frames, room = 0, {"frames": length + audio.BLOCK}  # resampling may give a frame more than reckoned
     with (
-        audio.Writer(folder / MIXTURE, audio.SAMPLE_RATE, subtype) as mixture_wav,
-        audio.Writer(folder / VOCALS, audio.SAMPLE_RATE, subtype) as vocals_wav,
+        audio.Writer(folder / MIXTURE, audio.SAMPLE_RATE, subtype, **room) as mixture_wav,
+        audio.Writer(folder / VOCALS, audio.SAMPLE_RATE, subtype, **room) as vocals_wav,
     ):
         for vocals, other in _together(vocals_file, other_file):
             mixture_wav.write(other if is_mixture else vocals + other)

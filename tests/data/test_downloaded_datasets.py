@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from loopback_server import Answer, LoopbackServer
+from loopback_server import Answer, LoopbackServer, loopback_server
 from pydantic import SecretStr
 from small_datasets import metadata_of, write_hq_dataset, write_medleydb_track
 
@@ -79,6 +79,10 @@ def test_the_files_of_a_record_are_listed(server: LoopbackServer, files: dict[st
         json.dumps({"files": [record(), record(key="../a.zip")]}).encode(),
         json.dumps({"files": [record(key="..")]}).encode(),
         json.dumps({"files": [record(key="a\\b")]}).encode(),
+        json.dumps({"files": [record(key=".zip")]}).encode(),
+        json.dumps({"files": [record(key="-o.zip")]}).encode(),
+        json.dumps({"files": [record(key="a\nb.zip")]}).encode(),
+        json.dumps({"files": [record(key="a" * 300 + ".zip")]}).encode(),
         json.dumps({"files": [record(size=-1)]}).encode(),
         json.dumps({"files": [record(checksum="0123")]}).encode(),
         json.dumps({"files": [record(links={})]}).encode(),
@@ -114,7 +118,7 @@ def test_musdb18_is_downloaded_unpacked_and_read(
     assert len(Musdb18().discover(folder)) == 3
     assert not list(folder.glob("*.zip"))
     Musdb18().obtain(settings, quiet)
-    assert len(server.tokens) == 1  # the second time it is there already
+    assert server.tokens == [None]  # the second time it is there already; the token is for MedleyDB's records
     assert SECRET not in (folder / "record.json").read_text()
 
 
@@ -165,6 +169,38 @@ def test_medleydb_metadata_is_fetched_when_no_folder_is_named(
     source.mkdir(parents=True)
     (source / "A_Song_METADATA.yaml").write_text(yaml.safe_dump(metadata_of("A_Song", ["piano"])))
     url = server.put("master.zip", zipped(tmp_path / "source"))
-    settings = Settings(storage=tmp_path / "storage", medleydb=str(tmp_path), medleydb_metadata_url=url)
+    settings = Settings(
+        storage=tmp_path / "storage",
+        medleydb=str(tmp_path),
+        medleydb_metadata_url=url,
+        records_url=server.url("records"),
+        download_token=SecretStr(SECRET),
+    )
     table, problems = MedleyDB().read_metadata(settings, quiet)
     assert (list(table["id"]), problems) == (["A_Song"], [])
+    assert server.tokens == [None]
+
+
+def test_a_file_on_another_server_than_the_records_gets_no_token(
+    server: LoopbackServer, tmp_path: Path, quiet: Callable[[str], None]
+) -> None:
+    write_medleydb_track(tmp_path / "source", tmp_path / "labels", "Ann_One", ["piano"], seconds=0.2)
+    packed = zipped(tmp_path / "source")
+    with loopback_server() as mirror:
+        links = {"Medley.v1.zip": mirror.put("one.zip", packed), "Medley.v2.zip": server.put("two.zip", packed)}
+        checksum = "md5:" + hashlib.md5(packed).hexdigest()
+        entries = [
+            {"key": key, "size": len(packed), "checksum": checksum, "links": {"self": url}}
+            for key, url in links.items()
+        ]
+        listing = server.put("1649325", json.dumps({"files": entries}).encode())
+        settings = Settings(
+            storage=tmp_path / "storage",
+            medleydb="download-v1",
+            records_url=listing.rpartition("/")[0],
+            download_token=SecretStr(SECRET),
+        )
+        folder = MedleyDB().obtain(settings, quiet)
+        assert mirror.tokens == [None]
+        assert server.tokens == [f"Bearer {SECRET}"] * 2
+    assert sorted(path.name for path in folder.iterdir()) == ["Medley.v1", "Medley.v2"]

@@ -87,7 +87,7 @@ def test_without_gains_the_sum_is_plain_and_the_levels_are_told_all_the_same(tmp
     stems = bounced(tmp_path, BAND, GAINS)
     measured = extract(tmp_path, "A_Song", "none")
     vocals = (tmp_path / "out" / "vocals.wav").read_bytes()
-    with audio.Writer(tmp_path / "plain.wav", RATE, "PCM_24") as wav:
+    with audio.Writer(tmp_path / "plain.wav", RATE, "PCM_24", frames=len(stems[0])) as wav:
         for start in range(0, len(stems[0]), audio.BLOCK):
             first, second = (stem[start : start + audio.BLOCK].T.astype(np.float32) for stem in stems[1:])
             wav.write(first + second)
