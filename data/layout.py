@@ -127,6 +127,11 @@ class Layout:
         return self.root / "votes"
 
     @property
+    def owners(self) -> Path:
+        """Who writes to the storage root at this moment."""
+        return self.root / ".owners"
+
+    @property
     def dagster(self) -> Path:
         """`DAGSTER_HOME`: history, schedules, logs."""
         return self.root / "dagster"

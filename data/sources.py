@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -217,7 +218,8 @@ def _discovered(dataset: Dataset, root: Path, folder: Path) -> Found:
 
 def _left_alone(file: Path, folder: Path, root: Path) -> str | None:
     """Why a file below a source's folder is left alone, whichever reader found it; None where it is not."""
-    if file.is_relative_to(root) and not folder.is_relative_to(root):
+    home = os.path.realpath(root)
+    if Path(os.path.realpath(file)).is_relative_to(home) and not Path(os.path.realpath(folder)).is_relative_to(home):
         return OURS
     parts = file.relative_to(folder).parts if file.is_relative_to(folder) else ()
     return next((reason for part in parts if (reason := left_alone(part))), None)

@@ -39,8 +39,8 @@ _FOREIGN = {
 }
 OURS = "what this project made"
 _LARGEST_NOTE = 10_000  # bytes
-_NAMES = 20  # in a line
-_GROUPS = 12
+_NAMES = 8  # of a reason, in a line
+_GROUPS = 8
 
 
 @dataclass(frozen=True)
@@ -204,12 +204,15 @@ def _hidden(name: str) -> bool:
 def _kind(entry: os.DirEntry[str]) -> str:
     """What an entry of a folder is, a link being what it leads to; empty for a regular file."""
     try:
-        mode = entry.stat().st_mode
+        # What the folder itself says of an entry costs nothing; a link has to be followed.
+        linked = entry.is_symlink()
+        if entry.is_dir(follow_symlinks=linked):
+            return "a folder"
+        if entry.is_file(follow_symlinks=linked):
+            return ""
     except OSError as error:
-        return "a broken link" if entry.is_symlink() else f"nothing that can be read ({error.strerror})"
-    if stat.S_ISREG(mode):
-        return ""
-    return "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        return f"nothing that can be read ({error.strerror})"
+    return "a broken link" if linked and not os.path.exists(entry.path) else "a pipe, socket or device"  # noqa: PTH110
 
 
 def _is_storage(folder: Folder) -> bool:

@@ -314,7 +314,7 @@ def load_candidate(path: Path | str) -> Candidate:
     bad key in it.
     """
     path = Path(path)
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix.lower() not in (".yaml", ".yml"):
         path = candidate_path(str(path))
     what = f"candidate {path.stem}"
     content = read_yaml(

@@ -90,7 +90,7 @@ def write_ballot(folder: Path, tracks: Sequence[BallotTrack], *, seed: int, leas
         .render(ballot=ballot, tracks=shown, enough=len(candidates) > 1, least_voters=least_voters)
     )
     with publish(folder / BALLOT_FILE) as partial:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(page, encoding="utf-8", errors="backslashreplace")
     with publish(folder / KEY_FILE) as partial:
         partial.write_text(json.dumps({"ballot": ballot, "candidates": candidates, "tracks": key}, indent=1))
     return ballot

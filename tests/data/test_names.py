@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.names import Named, after, as_it_was, in_letters, kept, read_names, slugs_for, track_slug, write_names
@@ -39,6 +39,7 @@ def named(name: str, audio: str = "") -> Named:
 states = st.lists(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["one", "two", "three"])), max_size=8)
 
 
+@settings(deadline=None)
 @given(states)
 def test_live_names_never_share_a_slug_and_one_that_stays_keeps_its_own(history: list[dict[str, str]]) -> None:
     known: dict[str, Named] = {}
@@ -53,6 +54,7 @@ def test_live_names_never_share_a_slug_and_one_that_stays_keeps_its_own(history:
         known, before = after(known, names, given_), given_
 
 
+@settings(deadline=None)
 @given(states)
 def test_a_slug_passes_to_another_name_only_with_its_audio_and_its_spelling(history: list[dict[str, str]]) -> None:
     known: dict[str, Named] = {}
@@ -67,6 +69,7 @@ def test_a_slug_passes_to_another_name_only_with_its_audio_and_its_spelling(hist
         known = after(known, names, given_)
 
 
+@settings(deadline=None)
 @given(states)
 def test_a_name_that_returns_has_its_slug_again_unless_its_audio_took_it_along(history: list[dict[str, str]]) -> None:
     known: dict[str, Named] = {}
@@ -80,6 +83,7 @@ def test_a_name_that_returns_has_its_slug_again_unless_its_audio_took_it_along(h
         known, had = after(known, names, given_), had | given_
 
 
+@settings(deadline=None)
 @given(st.permutations(NAMES), st.lists(st.sampled_from(NAMES)))
 def test_from_an_empty_root_equal_sets_have_equal_slugs_in_any_order(one: list[str], other: list[str]) -> None:
     assert slugs_for(map(named, one)) == slugs_for(map(named, NAMES))
@@ -124,6 +128,7 @@ def test_a_hash_that_is_somebodys_plain_slug_is_made_longer() -> None:
     assert len(set(slugs.values())) == 3
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1).filter(lambda content: b"//" not in content))
 def test_any_name_of_the_file_system_can_be_kept_and_given_back(content: bytes) -> None:
     name = content.decode("utf-8", "surrogateescape")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import InputError
@@ -120,6 +120,7 @@ plain = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(plain)
 def test_what_other_programs_write_is_read_as_they_mean_it(content: object) -> None:
     class Dumper(yaml.SafeDumper):
@@ -129,6 +130,7 @@ def test_what_other_programs_write_is_read_as_they_mean_it(content: object) -> N
     assert parse_yaml(yaml.dump(content, Dumper=Dumper, allow_unicode=True)) == content
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text("[]{}:-?&*!|>'\"#%@`,\n \tab0", max_size=60).map(str.encode))
 def test_any_bytes_give_a_value_or_an_input_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     file = tmp_path_factory.mktemp("any") / "list.yaml"
