@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from assets.partitions import CANDIDATES
+from assets.processes import run_process
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, picture, upstream
 from assets.training_set import LOOPBACK, read_manifest
 from data import cache
@@ -22,16 +23,15 @@ from data.heard import HEARD, heard_by, heard_tracks
 from data.layout import CHECKPOINT_FILE, CURVES_PICTURE_FILE, STATE_FILE, Layout
 from data.loopback import PAIRS
 from data.recipe import Recipe
-from data.settings import Settings, environment
+from data.settings import Settings
 from models.candidate import Candidate, candidate_names, candidate_path, load_candidate
 from models.curves import CURVES
-from models.launch import launch_command
+from models.launch import LESS_MEMORY, launch_command
 
 GROUP = "separators"
 CHECKPOINT = dg.AssetKey([GROUP, "checkpoint"])
 CODE_VERSION = "3"
 SHORT = 16  # characters of a fingerprint that name a folder
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dg.asset(
@@ -74,13 +74,8 @@ def checkpoint(
             "licences": sorted(read_manifest(root)["licence"].unique()),
             "launcher": os.getpid(),
         }
-        process.run(
-            context=context.op_execution_context,
-            command=command,
-            cwd=str(PROJECT),
-            env=environment(settings),
-            extras=extras,
-        )
+        what = f"training of {name}"
+        run_process(context, process, command, settings, what=what, less_memory=LESS_MEMORY, extras=extras)
         _link(unfinished, folder)
         (folder / STATE_FILE).unlink()
         keep_earlier(root, name, settings.earlier_checkpoints)

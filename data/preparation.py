@@ -17,8 +17,9 @@ from typing import Any
 import pandas as pd
 
 from data import cache
+from data.command import out_of_memory
 from data.datasets.base import Dataset
-from data.errors import InputError
+from data.errors import InputError, os_error
 from data.layout import Layout
 from data.medleydb_metadata import STEMS as LABELS
 from data.normalise import CODE_VERSION, normalise_track
@@ -175,6 +176,11 @@ def prepare_track(job: TrackJob) -> TrackResult:
     except InputError as problem:
         about = problem if problem.what.startswith(job.track_id) else problem.about(f"{job.track_id}: {problem.what}")
         return TrackResult(job.row.slug, steps, about)
+    except OSError as error:
+        return TrackResult(job.row.slug, steps, os_error(error, job.track_id))
+    except MemoryError as error:
+        remedy = "lower ISOLATION_WORKERS, close other programs, or use a larger machine"
+        return TrackResult(job.row.slug, steps, out_of_memory(job.track_id, str(error), remedy))
     except Exception as error:
         unforeseen = InputError(
             job.track_id,
