@@ -172,5 +172,5 @@ def test_a_training_into_a_storage_root_that_somebody_else_writes_to_is_refused(
         done = _run(storage, "tiny.yaml", "--device", "cpu")
         process.communicate("")
     assert done.returncode == 2
-    assert f"another run (make run), process {process.pid}" in done.stderr
+    assert f"another run, process {process.pid}" in done.stderr
     assert not (storage / "separators").exists()
