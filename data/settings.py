@@ -142,6 +142,9 @@ class Settings(BaseSettings):
         "auto", description="training set: read from disk as it is heard, in the device's memory, or what fits"
     )
     earlier_checkpoints: int = Field(3, ge=0, description="earlier checkpoints kept of each candidate")
+    history_days: int | None = Field(
+        None, ge=1, description="days after which the job `prune` forgets a run; unset: never"
+    )
     wandb: Literal["off", "offline", "online"] = Field(
         "off", description="whether trainings are written for Weights & Biases too: kept on this machine, or sent"
     )
