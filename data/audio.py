@@ -1,31 +1,46 @@
 """The one reader and the one writer of audio files, and the one way to decode anything ffmpeg knows.
 
-Shapes: `(channels, frames)` float32, nominal range -1..1. What a particular dataset does with the samples does not
-belong here.
+Shapes: `(channels, frames)` float32, nominal range -1..1. `info`, `read` and `blocks` are for files whose header tells
+the truth about their length, as those do that are written here; `as_wav` makes such a file of any that somebody gave.
+What a particular dataset does with the samples does not belong here.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import shutil
-import struct
-import subprocess
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from data.errors import InputError
-from data.files import publish
+from data import ffmpeg
+from data.errors import InputError, os_error
+from data.ffmpeg import Stream as Stream
+from data.ffmpeg import audio_streams as audio_streams
+from data.ffmpeg import require_program as require_program
+from data.files import PARTIAL, publish
+from data.text import plain
+from data.transfer import amount
+from data.wav import LARGEST, WavHeader, is_placeholder, true_length, wav_header
 
 SAMPLE_RATE = 44100  # Hz, of everything after the `normalised` stage
 CHANNELS = 2
 BLOCK = SAMPLE_RATE  # frames that are in memory at a time where audio is streamed: one second
+RATES = (4000, 768_000)  # Hz, lowest and highest of what is taken for music
 
+_PADDING = 4096  # frames by which a lossy format may miss its length: encoder delay and the filling of packets
+_LEAST_FRAME = 4  # bytes, of the narrowest that is decoded to: 16 bit, stereo
+_NO_LENGTH = 2**62  # libsndfile's word for a flac that does not tell its length
+_WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes a sample
+_HEADER = 1024  # bytes in which the header that libsndfile writes has room
+_CODECS = {"PCM_16": "pcm_s16le", "PCM_24": "pcm_s24le", "FLOAT": "pcm_f32le"}  # ffmpeg's names
 _SET_ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of libsndfile's sndfile.h
 
 _log = logging.getLogger(__name__)
@@ -71,11 +86,15 @@ def blocks(path: Path | str, frames: int = BLOCK) -> Iterator[Audio]:
     Yields `(channels, frames)` float32. Raises InputError as `read` does.
     """
     with _opened(path) as sound:
-        left = sound.frames
-        while left:
-            piece = _next(sound, path, min(frames, left))
-            left -= piece.shape[1]
-            yield piece
+        yield from _pieces(sound, path, frames)
+
+
+def _pieces(sound: soundfile.SoundFile, path: Path | str, frames: int) -> Iterator[Audio]:
+    left = sound.frames
+    while left:
+        piece = _next(sound, path, min(frames, left))
+        left -= piece.shape[1]
+        yield piece
 
 
 def _next(sound: soundfile.SoundFile, path: Path | str, wanted: int) -> Audio:
@@ -129,32 +148,69 @@ def write(path: Path | str, audio: Audio, sample_rate: int = SAMPLE_RATE, subtyp
     """
     chosen = subtype or lossless_subtype(audio)
     with publish(Path(path)) as partial:
-        with Writer(partial, sample_rate, chosen, audio.shape[0]) as wav:
+        with Writer(partial, sample_rate, chosen, audio.shape[0], frames=audio.shape[1]) as wav:
             wav.write(audio)
 
 
 class Writer:
-    """A wav that grows block by block where it lies: inside a folder, or under a name, that is published later."""
+    """A wav that grows block by block where it lies: inside a folder, or under a name, that is published later.
 
-    def __init__(self, path: Path | str, sample_rate: int, subtype: str, channels: int = CHANNELS) -> None:
-        self._path, self._integers = path, subtype.startswith("PCM")
-        self._sound = soundfile.SoundFile(path, "w", sample_rate, channels, subtype, format="WAV")
-        leave_out_time(self._sound)
+    `frames` is how many will come, at most. Where a plain wav cannot count so many bytes (4 GB) the file is an RF64.
+    """
+
+    def __init__(
+        self, path: Path | str, sample_rate: int, subtype: str, channels: int = CHANNELS, *, frames: int
+    ) -> None:
+        self._path, self._subtype, self._left = path, subtype, frames
+        form = "WAV" if frames * channels * _WIDTHS[subtype] <= LARGEST else "RF64"
+        # By descriptor: libsndfile takes a name for what it is not ("-"), and soundfile only names in UTF-8.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            self._sound = soundfile.SoundFile(descriptor, "w", sample_rate, channels, subtype, format=form)
+        except soundfile.LibsndfileError as error:
+            raise self._refused(error) from error
+        _leave_out_time(self._sound)
 
     def write(self, block: Audio) -> None:
         """Append `block (channels, frames)`. Raises `ClippingError` where an integer format would clip it."""
-        if self._integers and (peak := float(np.max(np.abs(block), initial=0.0))) > 1.0:
-            raise ClippingError(f"{self._path}: {self._sound.subtype} would clip a peak of {peak:.3f}; use FLOAT")
-        self._sound.write(block.T)
+        self._left -= block.shape[1]
+        if self._left < 0:
+            raise ValueError(f"{self._path}: {-self._left} frames more than were announced")
+        if self._subtype.startswith("PCM") and (peak := float(np.max(np.abs(block), initial=0.0))) > 1.0:
+            raise ClippingError(f"{self._path}: {self._subtype} would clip a peak of {peak:.3f}; use FLOAT")
+        try:
+            self._sound.write(block.T)
+        except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all was written
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> InputError:
+        return InputError(
+            "space on the disk",
+            file=next(folder for folder in Path(self._path).absolute().parents if not folder.name.startswith(PARTIAL)),
+            expected="a folder that audio can be written to",
+            found=getattr(error, "error_string", "") or "a file that takes no more",
+            remedy="free space, or choose a place on a larger disk; then try again",
+        )
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._sound.close()
+        if self._sound.format == "RF64":
+            _forget_time(self._path)
 
 
-def leave_out_time(sound: soundfile.SoundFile) -> None:
+def _forget_time(path: Path | str) -> None:
+    """Set the time in the PEAK chunk of a finished file to zero: in an RF64 libsndfile always writes that chunk."""
+    with open(path, "r+b") as file:
+        at = file.read(_HEADER).partition(b"data")[0].find(b"PEAK")
+        if at >= 0:
+            file.seek(at + 12)  # behind name, size and version
+            file.write(bytes(4))
+
+
+def _leave_out_time(sound: soundfile.SoundFile) -> None:
     """Have a floating-point wav that was just opened for writing not tell the second in which it was written.
 
     libsndfile writes a PEAK chunk into such files, which holds the time of day: equal samples would not be equal bytes,
@@ -175,108 +231,270 @@ def widest_subtype(subtypes: Iterable[str]) -> str:
     return "PCM_24" if kinds <= {"PCM_16", "PCM_S8", "PCM_U8", "PCM_24"} else "FLOAT"
 
 
+def as_wav(source: Path, scratch: Path | str) -> Path:
+    """A wav of one or two channels whose header tells its length: `source` itself, or a copy in folder `scratch`.
+
+    Lengths come from decoding: of compressed files a header tells an estimate, or nothing, or what was true before the
+    file was cut or joined to another. The copy has the rate and channels of the source and loses nothing: it is 16 or
+    24 bit where the source is lossless and no wider, else 32-bit float.
+
+    Raises InputError, about the source, where there is no audio, no frame, more than two channels, a rate outside
+    `RATES`; where it ends before its header says, or is damaged in a way that can be noticed; and for samples that are
+    not finite.
+    """
+    header = _header(source)
+    if header is not None and header.plain and true_length(source, header) == header.claimed:
+        wav = source
+    else:
+        wav = Path(scratch) / f"{uuid.uuid4().hex}.wav"
+        _copy(source, header, wav)
+    form = info(wav)
+    _refuse_form(source, form.channels, form.sample_rate)
+    if form.frames == 0:
+        raise _without_audio(source, "no sample")
+    return wav
+
+
+def _copy(source: Path, header: WavHeader | None, wav: Path) -> None:
+    """Decode what `as_wav` cannot use as it is."""
+    length = None if header is None else true_length(source, header)
+    streams = ffmpeg.audio_streams(source)
+    if streams is None and _copied_by_libsndfile(source, wav):
+        return
+    stream = _first(source, streams)
+    _refuse_form(source, stream.channels, stream.sample_rate)
+    subtype = "FLOAT" if not 0 < stream.bits <= 24 else "PCM_16" if stream.bits <= 16 else "PCM_24"
+    # Checksums of frames are looked at in lossless files alone: encoders of the others get them wrong.
+    checked = ["-err_detect", "crccheck"] if stream.bits else []
+    said = _decode(source, wav, stream, ["-c:a", _CODECS[subtype]], header, length, checked)
+    found = _whole(source, wav)
+    promised = _promised(stream, header, length)
+    if found.frames < promised - (0 if stream.bits else _PADDING):
+        raise _cut_short(source, promised, found.frames)
+    if said and stream.bits:
+        raise InputError(
+            "audio file",
+            file=source,
+            expected="lossless audio without damage",
+            found=f"damage that ffmpeg stepped over ({ffmpeg.reason(said, source)})",
+            remedy="replace the file by an undamaged copy",
+        )
+    _tell_of_damage(source, said)
+
+
+def _copied_by_libsndfile(source: Path, wav: Path) -> bool:
+    """Copy what libsndfile can read and ffmpeg cannot (aiff and w64 from a pipe); whether that was so."""
+    try:
+        with _opened(source) as sound:
+            subtype = widest_subtype([sound.subtype])
+            with Writer(wav, sound.samplerate, subtype, sound.channels, frames=sound.frames) as copy:
+                for piece in _pieces(sound, source, BLOCK):
+                    copy.write(piece)
+    except _NotAudio:
+        return False
+    return True
+
+
 def decode_to(source: Path | str, path: Path) -> int:
     """Decode the first audio stream of any file ffmpeg can read into the wav `path`; returns its frames.
 
-    The wav is stereo (mono becomes dual mono), 44100 Hz, 32-bit float: nothing clips. Raises InputError for a missing
-    file, one without audio, and where ffmpeg gives up. Damage that ffmpeg can step over is logged as a warning.
+    The wav is stereo (mono becomes dual mono), 44100 Hz, 32-bit float: nothing clips. Raises InputError, about the
+    source, for a missing file, one without audio or with samples that are not finite, where ffmpeg gives up, and where
+    the disk has no room for it. Damage that ffmpeg can step over, and an end before the one that the file promises, are
+    logged as warnings.
     """
-    if not Path(source).is_file():
-        raise _missing(source)
-    # RF64: a plain wav header cannot count beyond 4 GB, which is 3.4 hours.
-    form = f"-ac {CHANNELS} -ar {SAMPLE_RATE} -c:a pcm_f32le -f wav -rf64 auto".split()
-    command = [require_program("ffmpeg"), "-v", "error", "-nostdin", "-i", str(source), "-map", "0:a:0", *form]
+    source = Path(source)
+    header, length = _header(source), None
+    if header is not None:
+        try:
+            length = true_length(source, header)
+        except InputError as error:
+            _log.warning("%s", error)
+    if length == 0:
+        raise _without_audio(source, "no sample")
+    streams = ffmpeg.audio_streams(source)
+    if streams is None:
+        with TemporaryDirectory(dir=path.parent) as room:
+            if _copied_by_libsndfile(source, copy := Path(room) / "copy.wav"):
+                return decode_to(copy, path)
+    stream = _first(source, streams)
+    _refuse_rate(source, stream.sample_rate)
     with publish(path) as partial:
-        done = subprocess.run([*command, str(partial)], capture_output=True, check=False)
-        said = done.stderr.decode(errors="replace").strip()
-        frames = info(partial).frames if done.returncode == 0 else 0
+        form = f"-ac {CHANNELS} -ar {SAMPLE_RATE} -c:a pcm_f32le".split()
+        said = _decode(source, partial, stream, form, header, length)
+        frames = _whole(source, partial).frames
         if frames == 0:
-            raise InputError(
-                "audio file",
-                file=source,
-                expected="a file with an audio stream that ffmpeg can decode",
-                found=said.splitlines()[-1] if said else "no audio",
-                remedy="check that the file plays, or convert it to wav",
-            )
-    if said:
-        _log.warning("%s: ffmpeg stepped over damage: %s", source, said)
+            raise _without_audio(source, "no sample")
+    promised = round(_promised(stream, header, length) * SAMPLE_RATE / stream.sample_rate)
+    if frames < promised - _PADDING:
+        _log.warning("%s", _cut_short(source, promised, frames))
+    _tell_of_damage(source, said)
     return frames
 
 
-@dataclass(frozen=True)
-class Stream:
-    """An audio stream as its container describes it: frames it promises, sample rate in Hz, channels."""
+def _decode(
+    source: Path,
+    target: Path,
+    stream: Stream,
+    form: list[str],
+    header: WavHeader | None,
+    length: int | None,
+    reading: Sequence[str] = (),
+) -> str:
+    """Have ffmpeg decode the first audio stream in a form; returns what it said of damage.
 
-    frames: int
-    sample_rate: int
-    channels: int
+    The length of a wav is given, where its header does not tell it. Raises InputError where the disk has no room: a
+    small file can hold days of silence.
+    """
+    free = shutil.disk_usage(target.parent).free
+    if (needed := stream.frames * _LEAST_FRAME) > free:
+        raise _no_room(source, needed, free)
+    if header is not None and length is not None and length != header.claimed:
+        reading = [*reading, "-f", "wav", "-ignore_length", "1"]
+        if header.plain:
+            form = ["-af", f"atrim=end_sample={length // header.block}", *form]
+    # RF64: a plain wav header cannot count beyond 4 GB, which is 3.4 hours.
+    form = ["-map", "0:a:0", *form, "-rf64", "auto"]
+    said = ffmpeg.decode(source, [(form, target)], reading, limit=free // 2)
+    if target.stat().st_size >= free // 2:
+        raise _no_room(source, free, free)
+    return said
 
 
-def audio_streams(path: Path) -> list[Stream] | None:
-    """The audio streams of any file that ffprobe can read, pictures and video left out; None where it cannot."""
-    entries = ["-show_entries", "stream=sample_rate,channels,duration"]
-    command = [require_program("ffprobe"), "-v", "error", "-select_streams", "a", "-print_format", "json", *entries]
-    done = subprocess.run([*command, str(path)], capture_output=True, check=False)
-    if done.returncode != 0:
-        return None
-    streams = []
-    for stream in json.loads(done.stdout)["streams"]:
-        rate = int(stream["sample_rate"])
-        streams.append(Stream(round(float(stream.get("duration", 0)) * rate), rate, int(stream["channels"])))
-    return streams
+def _promised(stream: Stream, header: WavHeader | None, length: int | None) -> int:
+    """The frames that a file has by what it says of itself; 0 where it says nothing that can be relied on."""
+    if header is not None and length != header.claimed:
+        return length // header.block if length is not None and header.plain else 0
+    sizes = [stream.frames, *([stream.frames * stream.channels * stream.bits // 8] if stream.bits else [])]
+    return 0 if any(map(is_placeholder, sizes)) else stream.frames
 
 
-def require_program(name: str) -> str:
-    """The full path of a command-line program (`ffmpeg`, `ffprobe`). Raises InputError where it is not installed."""
-    found = shutil.which(name)
-    if found is None:
+def _first(source: Path, streams: list[Stream] | None) -> Stream:
+    if streams:
+        return streams[0]
+    size = source.stat().st_size
+    what = f"{size} bytes that are not audio, or of a kind that is not opened here (a playlist)"
+    raise _without_audio(source, "no audio stream" if streams is not None else what if size else "an empty file")
+
+
+def _whole(source: Path, wav: Path) -> AudioInfo:
+    """The form of a decoded file, of which every sample was looked at. Raises InputError about its source."""
+    try:
+        found = info(wav)
+        if not found.subtype.startswith("PCM"):
+            for _ in blocks(wav):
+                pass
+    except InputError as error:
         raise InputError(
-            f"the program {name}",
-            expected=f"{name} on the PATH",
-            found="no such program",
-            remedy="install ffmpeg (Debian, Ubuntu: apt-get install ffmpeg; macOS: brew install ffmpeg)",
-        )
+            error.what, file=source, expected=error.expected, found=error.found, remedy=error.remedy
+        ) from error
     return found
 
 
-def _opened(path: Path | str) -> soundfile.SoundFile:
-    if not Path(path).is_file():
-        raise _missing(path)
-    _refuse_cut_wav(Path(path))
-    try:
-        return soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
+def _no_room(source: Path, needed: int, free: int) -> InputError:
+    return InputError(
+        "space on the disk for what is decoded",
+        file=source,
+        expected=f"more than {amount(needed)}",
+        found=f"{amount(free)} free",
+        remedy="check that it is music of the length you expect; then free space, or choose a place on a larger disk",
+    )
+
+
+def _tell_of_damage(source: Path, said: str) -> None:
+    if said:
+        _log.warning("%s: ffmpeg stepped over damage: %s", plain(source), ffmpeg.reason(said, source))
+
+
+def _cut_short(source: Path, promised: int, found: int) -> InputError:
+    return InputError(
+        "audio file",
+        file=source,
+        expected=f"{promised} frames, as the file says of itself",
+        found=f"{found} frames: the file is cut short or damaged",
+        remedy="replace the file by an undamaged copy",
+    )
+
+
+def _without_audio(source: Path, found: str) -> InputError:
+    return InputError(
+        "audio file",
+        file=source,
+        expected="a file with an audio stream that ffmpeg can decode",
+        found=found,
+        remedy="check that the file plays, or convert it to wav",
+    )
+
+
+def _refuse_form(source: Path, channels: int, rate: int) -> None:
+    if not 1 <= channels <= CHANNELS:
         raise InputError(
+            "audio file",
+            file=source,
+            expected="one or two channels",
+            found=f"{channels} channels",
+            remedy="mix it down to stereo",
+        )
+    _refuse_rate(source, rate)
+
+
+def _refuse_rate(source: Path, rate: int) -> None:
+    lowest, highest = RATES
+    if not lowest <= rate <= highest:
+        raise InputError(
+            "audio file",
+            file=source,
+            expected=f"a sample rate between {lowest} and {highest} Hz",
+            found=f"{rate} Hz",
+            remedy="export the file again from its source",
+        )
+
+
+class _NotAudio(InputError):
+    """A file that libsndfile does not know."""
+
+
+def _opened(path: Path | str) -> soundfile.SoundFile:
+    """A file as libsndfile reads it, its length being true. Raises InputError where there is none."""
+    header = _header(path)
+    if header is not None and true_length(Path(path), header) != header.claimed:
+        raise _unknown_length(path, f"{header.claimed} bytes of samples in a header before {header.there} bytes")
+    # By descriptor: libsndfile takes a name for what it is not ("-", *.raw), and soundfile only names in UTF-8.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        sound = soundfile.SoundFile(descriptor)
+    except soundfile.LibsndfileError as error:
+        raise _NotAudio(
             "audio file",
             file=path,
             expected="an audio file (wav, flac, ogg, mp3)",
             found=f"{Path(path).stat().st_size} bytes that are not audio ({error.error_string})",
             remedy="replace the file by an undamaged copy",
         ) from error
+    if sound.format == "MP3" or sound.frames >= _NO_LENGTH:
+        sound.close()
+        raise _unknown_length(path, "an estimate, or nothing")
+    return sound
 
 
-def _refuse_cut_wav(path: Path) -> None:
-    """Raise InputError for a wav that is shorter than its header says: libsndfile reads it without a word."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        kind, _, form = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
-        if kind != b"RIFF" or form != b"WAVE":
-            return
-        while len(head := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", head)
-            if name != b"data":
-                file.seek(length + length % 2, 1)
-                continue
-            # Programs that write to a pipe cannot know the length and put all ones there.
-            if length != 0xFFFFFFFF and file.tell() + length > size:
-                raise InputError(
-                    "audio file",
-                    file=path,
-                    expected=f"{length} bytes of samples, as the header says",
-                    found=f"{size - file.tell()} bytes: the file is cut short",
-                    remedy="replace the file by an undamaged copy",
-                )
-            return
+def _header(path: Path | str) -> WavHeader | None:
+    """The header of a wav, None of another file. Raises InputError where there is no file that can be opened."""
+    if not Path(path).is_file():
+        raise _missing(path)
+    try:
+        return wav_header(Path(path))
+    except OSError as error:
+        raise os_error(error, "audio file", file=path) from error
+
+
+def _unknown_length(path: Path | str, found: str) -> InputError:
+    return InputError(
+        "audio file",
+        file=path,
+        expected="a file whose header tells its length",
+        found=found,
+        remedy="convert it to wav or flac",
+    )
 
 
 def _missing(path: Path | str) -> InputError:

@@ -27,6 +27,10 @@ class Layout:
         """A dataset's index of raw files."""
         return self.root / dataset / "archive"
 
+    def names(self, dataset: str) -> Path:
+        """Which slug every name of a dataset was given: a table, and no asset's output."""
+        return self.root / dataset / "names"
+
     def labels(self, dataset: str) -> Path:
         """A dataset's metadata table."""
         return self.root / dataset / "metadata"

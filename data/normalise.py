@@ -106,7 +106,7 @@ def _write_canonical(stems: Path, folder: Path, sources: list[audio.AudioInfo]) 
         # Resampled audio needs every bit of float32; other audio keeps what it has.
         same_rate = source.sample_rate == audio.SAMPLE_RATE
         subtype = audio.widest_subtype([source.subtype]) if same_rate else "FLOAT"
-        with audio.Writer(folder / name, audio.SAMPLE_RATE, subtype) as wav:
+        with audio.Writer(folder / name, audio.SAMPLE_RATE, subtype, frames=frames) as wav:
             for piece in _first(canonical_blocks(stems / name), frames):
                 wav.write(piece)
 

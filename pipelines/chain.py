@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
+from sqlalchemy.exc import DatabaseError
 
 from assets.lanes import LANES, Lane
 from assets.promotion import PROMOTION_CHECK
-from data.preparation import is_prepared, track_jobs
+from data.command import raise_if_stopped
+from data.errors import InputError
+from data.layout import Layout
+from data.preparation import NORMALISED, STEMS, is_prepared, track_jobs
 from data.settings import Settings
 from pipelines.definitions import build_definitions
 from pipelines.instance import PROCESS_TAG, end_killed_runs, prepare_home
 from pipelines.ranges import partition_ranges, range_tags
+
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+
+_HISTORY_REMEDIES = {
+    "is locked": "wait until the other run is over, or close the program that holds it; then try again",
+    "readonly": "correct its permissions, or choose a storage root that can be written to (ISOLATION_STORAGE)",
+    "unable to open": "correct its permissions, or choose a storage root that can be written to (ISOLATION_STORAGE)",
+    "is full": "free space, then try again",
+}
+_HISTORY_REMEDY = (
+    "move this folder away and try again: outputs are kept and found again, only the list of earlier runs is new"
+)
 
 
 @dataclass
@@ -69,43 +89,66 @@ class Chain:
         self.tally = Tally()
 
     def run(self, job: str, *, partition: str | None = None, partitions: Sequence[str] = ()) -> bool:
-        """Run a job, over one partition or a list of them, and count what it did; returns whether all went well."""
+        """Run a job, over one partition or a list of them, and count what it did; returns whether all went well.
+
+        Raises `Stopped` where a signal ended the run: Dagster notes that, and returns as if the job had merely failed.
+        """
         tags = {PROCESS_TAG: str(os.getpid())}
         if partitions:
             tags |= range_tags(partitions)
-        result = self._repository.get_job(job).execute_in_process(
-            instance=self.instance,
-            partition_key=partition,
-            tags=tags,
-            run_config={"loggers": {"console": {}}},  # ours instead of Dagster's own
-            raise_on_error=False,
-        )
+        try:
+            result = self._repository.get_job(job).execute_in_process(
+                instance=self.instance,
+                partition_key=partition,
+                tags=tags,
+                run_config={"loggers": {"console": {}}},  # ours instead of Dagster's own
+                raise_on_error=False,
+            )
+        except KeyboardInterrupt:
+            self._end_own_runs()  # before or after its steps, where Dagster does not listen
+            raise
         for event in result.all_events:
             self.tally.add(event)
+        raise_if_stopped()
         return result.success
 
+    def _end_own_runs(self) -> None:
+        going = [status for status in dg.DagsterRunStatus if status not in _ENDED]
+        for run in self.instance.get_runs(dg.RunsFilter(statuses=going, tags={PROCESS_TAG: str(os.getpid())})):
+            self.instance.report_run_canceled(run, "the command that this run belongs to was stopped")
+            self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
     def prepare(self, lane: Lane, settings: Settings) -> None:
-        """Prepare the tracks of a lane that are not prepared yet; all others are only counted."""
+        """Prepare the tracks of a lane that are not prepared yet; all others are only counted.
+
+        A track that is prepared and not in the history is done once more, which is no work: an interrupted run leaves
+        such tracks.
+        """
         jobs = track_jobs(settings, lane.dataset)
-        wanted = {slug for slug, job in jobs.items() if not is_prepared(job)}
+        told = set.intersection(
+            *(set(self.instance.get_materialized_partitions(lane.key(step))) for step in (STEMS, NORMALISED))
+        )
+        wanted = {slug for slug, job in jobs.items() if slug not in told or not is_prepared(job)}
         ranges = partition_ranges(self.instance.get_dynamic_partitions(lane.tracks), wanted)
         self.tally.unchanged += 2 * (len(jobs) - sum(len(partitions) for partitions in ranges))
         for partitions in ranges:
             self.run(f"prepare_{lane.dataset.name}", partitions=partitions)
 
 
-def run_chain(settings: Settings, candidates: Sequence[str]) -> Tally:
+def run_chain(settings: Settings, candidates: Sequence[str], tally: Tally | None = None) -> Tally:
     """The chain from raw datasets to the report, recorded in the history under the storage root.
 
     A stage in which tracks failed does not stop the tracks that are well; where nothing is left to go on with, the
-    chain ends. Failures stand in the tally.
+    chain ends. Failures stand in the tally. A signal ends the chain too: `Stopped` is raised, and `tally`, where one is
+    given, says what was done until then.
     """
-    prepare_home(settings.root)
+    home = prepare_home(settings.root)
     # Dagster warns of its own internals; a person at a terminal can do nothing about it.
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    with dg.DagsterInstance.get() as instance:
+    with history_refusals(settings.root), _headless_instance(home) as instance:
         end_killed_runs(instance)
         chain = Chain(build_definitions(settings), instance)
+        chain.tally = tally or chain.tally
         if not chain.run("ingest"):
             return chain.tally
         for lane in LANES:
@@ -117,11 +160,38 @@ def run_chain(settings: Settings, candidates: Sequence[str]) -> Tally:
         return chain.tally
 
 
+def _headless_instance(home: Path) -> dg.DagsterInstance:
+    """The instance at `home`, whose runs write to the terminal themselves.
+
+    By default Dagster has four processes for each step copy what it prints to files and back to the terminal; Ctrl-C
+    reaches them too, and they answer with tracebacks. What steps say stands in the history all the same.
+    """
+    manager = {"module": NoOpComputeLogManager.__module__, "class": NoOpComputeLogManager.__name__}
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides={"compute_logs": manager}))
+
+
+@contextmanager
+def history_refusals(root: Path) -> Iterator[None]:
+    """What SQLite says of the history under a storage root, as bad input: damaged, locked, read-only, a full disk."""
+    try:
+        yield
+    except DatabaseError as error:
+        said = str(error.orig or error)
+        remedy = next((todo for words, todo in _HISTORY_REMEDIES.items() if words in said), _HISTORY_REMEDY)
+        raise InputError(
+            "history of runs",
+            file=Layout(root).dagster,
+            expected="a history that can be read and written",
+            found=said,
+            remedy=remedy,
+        ) from error
+
+
 def failure_reason(event: dg.DagsterEvent) -> str:
-    """Why a step failed: the message of the error that caused it, without the frames around it."""
+    """Why a step failed: what was told of it as bad input, or the message of the error that caused it."""
     data = event.step_failure_data
     error = data.error
-    while error is not None and error.cause is not None:
+    while error is not None and error.cls_name != InputError.__name__ and error.cause is not None:
         error = error.cause
     described = data.user_failure_data.description if data.user_failure_data else None
     message = described or (error.message if error else "unknown")

@@ -12,22 +12,26 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from data.audio import require_program
+from data.command import FAILED, Stopped, run_command
 from data.errors import InputError
 from data.layout import REPORT_FILE, Layout
 from data.recognition import require_library
 from data.settings import Settings, load_settings
+from data.text import say
 from models.candidate import candidate_path, load_candidate
 
 if TYPE_CHECKING:
     from pipelines.chain import Tally
 
 DEFAULT_CANDIDATES = "toy"
-FAILED = 1
-BAD_INPUT = 2
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Run the chain as the command line says; returns 0, 1 where something failed, 2 for bad input."""
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: Iterable[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipelines.run", description="Run the whole chain.")
     parser.add_argument(
         "--candidates",
@@ -37,20 +41,22 @@ def main(arguments: Iterable[str] | None = None) -> int:
     )
     options = parser.parse_args(None if arguments is None else list(arguments))
     names = [name.strip() for name in options.candidates.split(",") if name.strip()]
-    try:
-        settings = load_settings()
-        for name in names:
-            load_candidate(candidate_path(name, settings.candidates))
-        for program in ("ffmpeg", "ffprobe"):
-            require_program(program)
-        require_library()
-        # The graph takes seconds to build, and reads the settings: both after what can be wrong with the command line.
-        from pipelines.chain import run_chain
+    settings = load_settings()
+    for name in names:
+        load_candidate(candidate_path(name, settings.candidates))
+    for program in ("ffmpeg", "ffprobe"):
+        require_program(program)
+    require_library()
+    # The graph takes seconds to build, and reads the settings: both after what can be wrong with the command line.
+    from pipelines.chain import Tally, run_chain
 
-        return _conclude(run_chain(settings, names), settings)
-    except InputError as error:
-        sys.stderr.write(f"{error}\n")
-        return BAD_INPUT
+    tally = Tally()
+    try:
+        run_chain(settings, names, tally)
+    except Stopped as stopped:
+        stopped.said = f"{_counted(tally)} until then; started again, the same command goes on from there"
+        raise
+    return _conclude(tally, settings)
 
 
 def _conclude(tally: Tally, settings: Settings) -> int:
@@ -63,18 +69,22 @@ def _conclude(tally: Tally, settings: Settings) -> int:
     with suppress(InputError):
         table = LEADERBOARD.read(layout.leaderboard)
         own = table.loc[table["source"] == "this project", list(AT_A_GLANCE)].dropna(axis="columns", how="all")
-        print(f"\n{markdown_table(own)}")
+        say(f"\n{markdown_table(own)}", sys.stdout)
     if tally.failures:
-        sys.stderr.write("\n" + "\n\n".join(tally.failures) + "\n")
+        say("\n" + "\n\n".join(tally.failures))
     if tally.made or tally.failures:
-        print(f"\n{tally.made} outputs made, {tally.unchanged} unchanged, {len(tally.failures)} failures.")
+        print(f"\n{_counted(tally)}, {len(tally.failures)} failures.")
     else:
         print(f"\nNothing to do: all {tally.unchanged} outputs are up to date.")
     if tally.champion_stays:
-        print(f"The champion stays: {tally.champion_stays}.")
+        say(f"The champion stays: {tally.champion_stays}.", sys.stdout)
     if report.is_file():
-        print(f"Report: {report}")
+        say(f"Report: {report}", sys.stdout)
     return FAILED if tally.failures else 0
+
+
+def _counted(tally: Tally) -> str:
+    return f"{tally.made} outputs made, {tally.unchanged} unchanged"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,27 @@ def hq(tmp_path: Path) -> Path:
 def quiet() -> Callable[[str], None]:
     """A log that nobody reads."""
     return lambda _: None
+
+
+@pytest.fixture
+def without_privileges(tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
+    """Inside, files may not be read whose permissions say so: root may read everything."""
+
+    @contextmanager
+    def inside() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.stat().st_uid == 0 and folder.name.startswith(("pytest-", tmp_path.name)):
+                folder.chmod(0o755)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return inside
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,10 @@ are summed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -22,12 +24,15 @@ from data.demo.licence import LICENCE
 from data.download import RemoteFile, origin, remote_files
 from data.errors import InputError
 from data.layout import Layout
+from data.names import in_letters
 from data.recipe import Recipe
 from data.settings import Settings
 from data.stem_gains import StemFit, StemGains
-from data.tracks import MIXTURE, VOCALS, SourceTrack, refuse_duplicates, track_slug
+from data.tracks import MIXTURE, VOCALS, Found, SourceTrack, found, track_slug
+from data.walk import Walk, note, told
 
 _MIX_SUFFIX = "_MIX.wav"
+_STEMS = "_STEMS"
 _LICENCE = "CC BY-NC-SA 4.0"
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _RECORDS = {
@@ -95,38 +100,34 @@ class MedleyDB(Dataset):
             )
         return folders[0] if len(folders) == 1 else folders[0].parent
 
-    def discover(self, folder: Path) -> list[SourceTrack]:
-        tracks = []
-        for mix in sorted(folder.rglob(f"*{_MIX_SUFFIX}")):
-            name = mix.name.removesuffix(_MIX_SUFFIX)
-            # Archives made on a Mac carry a ghost of every file.
-            if name.startswith("._") or "__MACOSX" in mix.parts or mix.parent.name != name:
-                continue
-            stems = mix.parent / f"{name}_STEMS"
-            files = (mix, *sorted(path for path in stems.glob(f"{name}_STEM_*.wav")))
-            artist, underscore, title = name.partition("_")
-            licence = folder / "licence.txt"
-            tracks.append(
-                SourceTrack(
-                    dataset=self.name,
-                    slug=track_slug(name),
-                    title=title if underscore else name,
-                    artist=artist,
-                    licence=licence.read_text().strip() if licence.is_file() else _LICENCE,
-                    split=None,
-                    files=files,
-                    details={"id": name},
-                )
-            )
+    def discover(self, folder: Path) -> Found:
+        walk, mixes, tracks = Walk(folder), set(), []
+        licence = note(folder / "licence.txt") or _LICENCE
+        for place in walk:
+            for mix in place.files:
+                if not mix.name.endswith(_MIX_SUFFIX):
+                    continue
+                name = mix.name.removesuffix(_MIX_SUFFIX)
+                if mix.parent.name == name:
+                    mixes.add(mix)
+                    tracks.append(_track(mix, name, licence))
+                else:
+                    walk.pass_over(mix, "in a folder of another name")
+            stems = place.path.name.removesuffix(_STEMS)
+            if place.path.name.endswith(_STEMS) and place.path.parent / f"{stems}{_MIX_SUFFIX}" not in mixes:
+                walk.pass_over(place.path, f"stems without {in_letters(stems)}{_MIX_SUFFIX}")
         if not tracks:
+            passed = told(walk.passed_over, folder)
             raise InputError(
                 "MedleyDB",
                 file=folder,
                 expected="folders <id> with <id>_MIX.wav and <id>_STEMS/, at any depth",
-                found="no such folder",
+                found=f"no such folder; passed over: {passed}" if passed else "no such folder",
                 remedy="point ISOLATION_MEDLEYDB at the unpacked dataset, or set it to 'off'",
             )
-        return refuse_duplicates(tracks)
+        # Of two copies of a track the one with more stems is taken: the other may be half of a download.
+        tracks.sort(key=lambda track: -len(track.files))
+        return found(tracks, walk.passed_over)
 
     def extract(self, track: SourceTrack, metadata: pd.DataFrame, folder: Path) -> dict[str, Any]:
         name = track.details["id"]
@@ -138,9 +139,25 @@ class MedleyDB(Dataset):
                 remedy="add or mend it in the folder ISOLATION_MEDLEYDB_METADATA, then materialise medleydb/metadata",
             )
         labelled = list(metadata.dropna(subset="stem").itertuples())
-        mix = track.files[0]
-        mixture = audio.info(mix)
-        stems = [_Stem(mix.parent / f"{name}_STEMS" / str(row.stem_file), bool(row.vocal), mixture) for row in labelled]
+        given = track.files[0]
+        with TemporaryDirectory(dir=folder) as room:
+            mix = audio.as_wav(given, room)
+            mixture = audio.info(mix)
+            # The name on the disk, which need not be text.
+            place = given.with_name(given.name.removesuffix(_MIX_SUFFIX) + _STEMS)
+            stems = [_Stem(place / str(row.stem_file), bool(row.vocal), mixture, room) for row in labelled]
+            return self._summed(mix, mixture, stems, labelled, metadata, folder)
+
+    def _summed(
+        self,
+        mix: Path,
+        mixture: audio.AudioInfo,
+        stems: Sequence[_Stem],
+        labelled: Sequence[Any],
+        metadata: pd.DataFrame,
+        folder: Path,
+    ) -> dict[str, Any]:
+        """Write mixture and the sum of the vocal stems; returns what was measured of the track."""
         voices = [number for number, stem in enumerate(stems) if stem.vocal]
         levels = _measure(mix, stems)
         # Where the mixture is not made of these stems, a gain would be an accident: they stay as they were published.
@@ -201,11 +218,32 @@ def _verify(folder: Path) -> None:
         )
 
 
-class _Stem:
-    """A stem's file, refused where its rate is not the mixture's."""
+def _track(mix: Path, name: str, licence: str) -> SourceTrack:
+    artist, underscore, title = name.partition("_")
+    start = f"{name}_STEM_"
+    try:
+        stems = sorted((mix.parent / f"{name}{_STEMS}").iterdir(), key=lambda path: os.fsencode(path.name))
+    except OSError:
+        stems = []  # told when the track is prepared
+    return SourceTrack(
+        dataset="medleydb",
+        slug=track_slug(name),
+        name=name,
+        title=title if underscore else name,
+        artist=artist,
+        licence=licence,
+        split=None,
+        files=(mix, *(path for path in stems if path.name.startswith(start) and path.suffix == ".wav")),
+        details={"id": in_letters(name)},
+    )
 
-    def __init__(self, path: Path, vocal: bool, mixture: audio.AudioInfo) -> None:
-        found = audio.info(path)
+
+class _Stem:
+    """A stem's file as wav, refused where its rate is not the mixture's."""
+
+    def __init__(self, path: Path, vocal: bool, mixture: audio.AudioInfo, room: str) -> None:
+        self.path = audio.as_wav(path, room)
+        found = audio.info(self.path)
         if found.sample_rate != mixture.sample_rate:
             raise InputError(
                 f"stem {path.name}",
@@ -214,7 +252,7 @@ class _Stem:
                 found=f"{found.sample_rate} Hz",
                 remedy="replace the stem by one in the mixture's rate",
             )
-        self.path, self.vocal, self.frames, self.subtype = path, vocal, found.frames, found.subtype
+        self.vocal, self.frames, self.subtype = vocal, found.frames, found.subtype
 
 
 def _measure(mix: Path, stems: Sequence[_Stem]) -> StemGains:
@@ -242,9 +280,10 @@ def _write(
     """Write the mixture and, as long as it, the sum of the vocal stems at `gains (voices, channels=2)`."""
     factors = [row[:, None] for row in gains.astype(np.float32)]
     streams = [_stereo_blocks(path) for path in voices]
+    own = audio.widest_subtype([form.subtype])
     with (
-        audio.Writer(folder / MIXTURE, form.sample_rate, audio.widest_subtype([form.subtype])) as mixture_wav,
-        audio.Writer(folder / VOCALS, form.sample_rate, subtype) as vocals_wav,
+        audio.Writer(folder / MIXTURE, form.sample_rate, own, frames=form.frames) as mixture_wav,
+        audio.Writer(folder / VOCALS, form.sample_rate, subtype, frames=form.frames) as vocals_wav,
     ):
         for mixture in _stereo_blocks(mix):
             vocals = np.zeros_like(mixture)
@@ -269,14 +308,6 @@ def _label(row: Any, name: str) -> Any:
 
 def _stereo_blocks(path: Path) -> Iterator[audio.Audio]:
     for piece in audio.blocks(path):
-        if piece.shape[0] > audio.CHANNELS:
-            raise InputError(
-                "audio file",
-                file=path,
-                expected="one or two channels",
-                found=f"{piece.shape[0]} channels",
-                remedy="mix it down to stereo",
-            )
         yield np.repeat(piece, audio.CHANNELS // piece.shape[0], axis=0)
 
 

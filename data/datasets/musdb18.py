@@ -7,16 +7,16 @@ because musdb reads a mono `vocals.wav` as stereo of half the length.
 from __future__ import annotations
 
 import shutil
-import subprocess
 from dataclasses import replace
 from functools import cache as remember
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from data import audio, cache
+from data import audio, cache, ffmpeg
 from data.datasets.base import Dataset, Log, fetched, folder_or_archive
 from data.demo.licence import LICENCE
 from data.download import RemoteFile
@@ -26,7 +26,9 @@ from data.layout import Layout
 from data.recipe import Recipe
 from data.residual import StemSum
 from data.settings import Settings
-from data.tracks import MIXTURE, VOCALS, SourceTrack, refuse_duplicates, track_slug
+from data.text import plain
+from data.tracks import MIXTURE, VOCALS, Found, SourceTrack, found, track_slug
+from data.walk import Folder, Walk, note, told
 
 _STEM_SUFFIX = ".stem.mp4"
 _HQ_FILES = ("mixture.wav", "vocals.wav")
@@ -85,18 +87,24 @@ class Musdb18(Dataset):
             return fetched(settings, self.name, file, log)
         return folder_or_archive(settings, self.name, settings.musdb18, log)
 
-    def discover(self, folder: Path) -> list[SourceTrack]:
-        top = next((path for path in (folder, *sorted(folder.glob("*/"))) if _has_subsets(path)), None)
-        tracks = [track for subset in ("train", "test") for track in _subset(top, subset)] if top else []
+    def discover(self, folder: Path) -> Found:
+        walk = Walk(folder)
+        # The dataset itself, or one folder down.
+        tops = [place for place in walk if place.path.parent in (folder, folder.parent) and _subsets(place)]
+        tracks = [track for top in tops[:1] for subset in ("test", "train") for track in _subset(top, subset, walk)]
+        for other in tops[1:]:
+            walk.pass_over(other.path, f"another copy of the dataset, which is taken from {tops[0].path}")
         if not tracks:
+            passed = told(walk.passed_over, folder)
             raise InputError(
                 "MUSDB18",
                 file=folder,
                 expected="folders train/ and test/ with *.stem.mp4 files, or with one folder of wav files a track",
-                found="no such folders" if top is None else "train/ and test/ without tracks",
+                found=("train/ and test/ without tracks" if tops else "no such folders")
+                + (f"; passed over: {passed}" if passed else ""),
                 remedy="point ISOLATION_MUSDB18 at the unpacked dataset, or set it to 'off'",
             )
-        return refuse_duplicates(tracks)
+        return found(tracks, walk.passed_over)
 
     def extract(self, track: SourceTrack, metadata: pd.DataFrame, folder: Path) -> dict[str, Any]:
         stems = {"stems": ["drums", "bass", "other", "vocals"], "vocal_stems": 1, "length_difference": 0}
@@ -139,15 +147,13 @@ def extract_stem_mp4(path: Path, folder: Path) -> int:
             ", ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in sorted(formats)),
         )
     ids = _setup()["stem_ids"]
-    command = [audio.require_program("ffmpeg"), "-v", "error", "-nostdin", "-i", str(path)]
-    for kind, name in (("mixture", MIXTURE), ("vocals", VOCALS)):
-        # bitexact: the encoder's version would make other bytes of the same samples.
-        command += ["-map", f"0:a:{ids[kind]}", "-c:a", "pcm_s16le", "-bitexact", str(folder / name)]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise refuse("streams that ffmpeg can decode", said[-1] if said else f"exit code {done.returncode}")
-    frames = {kind: audio.info(folder / name).frames for kind, name in (("mixture", MIXTURE), ("vocals", VOCALS))}
+    kinds = (("mixture", MIXTURE), ("vocals", VOCALS))
+    form = ["-c:a", "pcm_s16le"]
+    try:
+        ffmpeg.decode(path, [(["-map", f"0:a:{ids[kind]}", *form], folder / name) for kind, name in kinds])
+    except InputError as error:
+        raise error if error.file != plain(path) else refuse("streams that ffmpeg can decode", error.found) from error
+    frames = {kind: audio.info(folder / name).frames for kind, name in kinds}
     promised = min(streams[ids[kind]].frames for kind in frames)
     for kind, decoded in frames.items():
         if decoded < promised - _AAC_PADDING:
@@ -165,7 +171,13 @@ def extract_stem_mp4(path: Path, folder: Path) -> int:
 
 def _extract_hq(track: SourceTrack, folder: Path) -> tuple[audio.AudioInfo, float | None]:
     """Copy the two wav files that are needed; returns their form, and how far the mixture is from the stems' sum."""
-    mixture, vocals = (audio.info(file) for file in track.files)
+    with TemporaryDirectory(dir=folder) as room:
+        return _copy_hq(track, folder, room)
+
+
+def _copy_hq(track: SourceTrack, folder: Path, room: str) -> tuple[audio.AudioInfo, float | None]:
+    files = [audio.as_wav(file, room) for file in track.files]
+    mixture, vocals = (audio.info(file) for file in files)
     if _form(mixture) != _form(vocals):
         raise InputError(
             "vocals",
@@ -176,10 +188,10 @@ def _extract_hq(track: SourceTrack, folder: Path) -> tuple[audio.AudioInfo, floa
         )
     residual = StemSum()
     others = [path for name in _HQ_OTHERS if (path := track.files[0].parent / name).is_file()]
-    stems = [audio.blocks(path) for path in (track.files[1], *others)]
-    for piece in audio.blocks(track.files[0]):  # every sample is looked at, so that damage is found here
+    stems = [audio.blocks(path) for path in (files[1], *(audio.as_wav(other, room) for other in others))]
+    for piece in audio.blocks(files[0]):  # every sample is looked at, so that damage is found here
         residual.feed(piece, [part for stem in stems if (part := next(stem, None)) is not None])
-    for name, file in zip((MIXTURE, VOCALS), track.files, strict=True):
+    for name, file in zip((MIXTURE, VOCALS), files, strict=True):
         shutil.copyfile(file, folder / name)
     return mixture, residual.decibels() if len(others) == len(_HQ_OTHERS) else None
 
@@ -188,29 +200,36 @@ def _form(file: audio.AudioInfo) -> str:
     return f"{file.frames} frames, {file.channels} channel(s), {file.sample_rate} Hz"
 
 
-def _has_subsets(folder: Path) -> bool:
-    return (folder / "train").is_dir() or (folder / "test").is_dir()
+def _subsets(folder: Folder) -> list[str]:
+    return [path.name for path in folder.folders if path.name in ("train", "test")]
 
 
-def _subset(top: Path, subset: str) -> list[SourceTrack]:
-    named = top / "licence.txt"
-    given = named.read_text().strip() if named.is_file() else None
-    found: dict[str, tuple[Path, ...]] = {}
-    for path in sorted((top / subset).glob("*")):
-        if path.name.startswith("."):
-            continue
-        if path.name.endswith(_STEM_SUFFIX):
-            found[path.name.removesuffix(_STEM_SUFFIX)] = (path,)
-        elif path.is_dir() and any(path.glob("*.wav")):
-            found[path.name] = tuple(path / name for name in _HQ_FILES)
+def _subset(top: Folder, subset: str, walk: Walk) -> list[SourceTrack]:
+    """The tracks of one part. A name that is there as stem file and as folder counts once, as the file."""
+    given = note(top.path / "licence.txt")
+    stems: dict[str, tuple[Path, ...]] = {}
+    folders: dict[str, tuple[Path, ...]] = {}
+    for place in Walk(top.path / subset):
+        if place.path == top.path / subset:
+            for path in place.files:
+                if path.name.endswith(_STEM_SUFFIX):
+                    stems[path.name.removesuffix(_STEM_SUFFIX)] = (path,)
+                elif path.suffix.lower() in (".mp4", ".wav"):
+                    walk.pass_over(path, f"neither *{_STEM_SUFFIX} nor in a folder of its own")
+        elif place.path.parent == top.path / subset:
+            if any(path.suffix == ".wav" for path in place.files):
+                folders[place.path.name] = tuple(place.path / name for name in _HQ_FILES)
+            elif place.files:
+                walk.pass_over(place.path, "no wav files")
     tracks = []
-    for name, files in found.items():
+    for name, files in [*stems.items(), *folders.items()]:
         artist, dash, title = name.partition(" - ")
         official = "validation" if subset == "train" and name in _setup()["validation_tracks"] else subset
         tracks.append(
             SourceTrack(
                 dataset="musdb18",
                 slug=track_slug(name),
+                name=name,
                 title=title if dash else name,
                 artist=artist,
                 licence=_KNOWN_LICENCES.get(name) or given or _licence(name),
