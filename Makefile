@@ -9,12 +9,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 CANDIDATES ?= toy
 PORT ?= 3000
+KILLS ?= 100
+INPUTS ?= 20000
+SEED ?= 1
 export CANDIDATES  # names reach the command as they are, whatever is in them
 
-.PHONY: help demo run ui test lint format lock ffmpeg clean
+.PHONY: help demo run ui test test-faults lint format lock ffmpeg clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: .venv/ready ffmpeg ## Run the whole chain on the embedded demo, and show scores and report
 	@ISOLATION_MUSDB18=demo ISOLATION_MEDLEYDB=demo $(BIN)/python -u -m pipelines.run --candidates="$$CANDIDATES"
@@ -27,6 +30,11 @@ ui: .venv/ready ffmpeg ## Open Dagster on 127.0.0.1 (PORT=3000), with schedules 
 
 test: .venv/ready ffmpeg ## Run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# Not a part of `test`: kills, hostile inputs, full disks and races take long, and what they try follows from a seed.
+test-faults: .venv/ready ffmpeg ## Kill, feed with nonsense, fill disks (SHORT=1: three minutes; KILLS=, INPUTS=, SEED=)
+	@$(BIN)/python -m pytest tests/faults --numprocesses auto --dist loadfile --faults-seed $(SEED) \
+	  $(if $(SHORT),,--kills $(KILLS) --inputs $(INPUTS))
 
 lint: .venv/ready ## Lint, check the format and the types
 	@$(BIN)/ruff check .
