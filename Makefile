@@ -9,6 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CANDIDATES ?= toy
 PORT ?= 3000
+export CANDIDATES  # names reach the command as they are, whatever is in them
 
 .PHONY: help demo run ui test lint format lock ffmpeg clean
 
@@ -16,10 +17,10 @@ help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
 demo: .venv/ready ffmpeg ## Run the whole chain on the embedded demo, and show scores and report
-	@ISOLATION_MUSDB18=demo ISOLATION_MEDLEYDB=demo $(BIN)/python -u -m pipelines.run --candidates $(CANDIDATES)
+	@ISOLATION_MUSDB18=demo ISOLATION_MEDLEYDB=demo $(BIN)/python -u -m pipelines.run --candidates="$$CANDIDATES"
 
 run: .venv/ready ffmpeg ## Run the whole chain on the configured datasets (CANDIDATES=a,b)
-	@$(BIN)/python -u -m pipelines.run --candidates $(CANDIDATES)
+	@$(BIN)/python -u -m pipelines.run --candidates="$$CANDIDATES"
 
 ui: .venv/ready ffmpeg ## Open Dagster on 127.0.0.1 (PORT=3000), with schedules and history
 	@exec $(BIN)/python -m pipelines.ui --port $(PORT)

@@ -28,13 +28,13 @@ from assets.recording import (
     with_metadata,
 )
 from data.datasets import DATASETS, Dataset
-from data.engine import Engine
+from data.engine import Engine, WorkersLost
 from data.errors import InputError, TracksFailed
 from data.layout import Layout
 from data.manifest import look_at_tracks, prepared_version
 from data.medleydb_metadata import STEMS as LABELS
 from data.normalise import CODE_VERSION as NORMALISE_VERSION
-from data.preparation import NORMALISED, STEMS, TrackResult, prepare_track, raw_version, track_jobs
+from data.preparation import NORMALISED, STEMS, TrackJob, TrackResult, prepare_track, raw_version, track_jobs
 from data.recipe import Recipe, listing
 from data.settings import Settings
 from data.sources import INDEX, find_tracks, index_of
@@ -354,7 +354,7 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
         wanted = list(context.partition_keys)
         failed = [_not_indexed(dataset, slug) for slug in wanted if slug not in jobs]
         tally = _Tally(context, dataset, len(wanted), failed)
-        for result in engine.as_completed(prepare_track, [jobs[slug] for slug in wanted if slug in jobs]):
+        for result in _results(engine, [jobs[slug] for slug in wanted if slug in jobs]):
             for name, step in result.steps.items():
                 if name == STEMS:
                     inputs, pointer = source_versions | {raw: step.made_of}, before
@@ -406,6 +406,21 @@ class _Tally:
             self._problems.sort(key=lambda problem: problem.what)
             done = self._wanted - len(self._problems)
             raise dg.Failure(description=str(TracksFailed(self._dataset.title, self._problems, done)))
+
+
+def _results(engine: Engine, jobs: Sequence[TrackJob]) -> Iterator[TrackResult]:
+    """What became of every track, of those too whose process was killed."""
+    try:
+        yield from engine.as_completed(prepare_track, jobs)
+    except WorkersLost as lost:
+        for job in lost.jobs:
+            killed = InputError(
+                job.track_id,
+                expected="a process that prepares it and ends by itself",
+                found="a process that was killed, which most often means that the computer ran out of memory",
+                remedy="lower ISOLATION_WORKERS, close other programs, or use a larger machine",
+            )
+            yield TrackResult(job.row.slug, problem=killed)
 
 
 def _not_indexed(dataset: Dataset, slug: str) -> InputError:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 CHECKPOINT_FILE = "checkpoint.pt"
 STATE_FILE = "state.pt"
+EARLIER_STATE_FILE = "state-before.pt"
 CURVES_PICTURE_FILE = "curves.png"
 CHAMPION_FILE = "champion.json"
 REPORT_FILE = "report.html"
@@ -124,6 +125,11 @@ class Layout:
     def votes(self) -> Path:
         """Where people put the votes that a ballot saved."""
         return self.root / "votes"
+
+    @property
+    def owners(self) -> Path:
+        """Who writes to the storage root at this moment."""
+        return self.root / ".owners"
 
     @property
     def dagster(self) -> Path:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from data import audio, cache, medleydb_metadata
-from data.datasets.base import Dataset, Log, fetched, folder_or_archive
+from data.datasets.base import Dataset, Log, contents_of, fetched, folder_or_archive
 from data.demo.licence import LICENCE
 from data.download import RemoteFile, origin, remote_files
 from data.errors import InputError
@@ -40,6 +40,8 @@ _RECORDS = {
     "download-v1": ("1649325",),
     "download-v2": ("1715175",),
 }
+# Of the files that are read, at the commit that ISOLATION_MEDLEYDB_METADATA_URL names by default.
+_METADATA_CONTENTS = "2d6b737c4b68344506775b313c956b10500ebf4da67f6f3eb46dffaf99d3e129"
 _NOTHING: audio.Audio = np.zeros((audio.CHANNELS, 0), np.float32)  # what a stem gives after its end
 
 
@@ -200,7 +202,20 @@ class MedleyDB(Dataset):
         if settings.medleydb_metadata is not None:
             return settings.medleydb_metadata.expanduser().absolute()
         repository = RemoteFile("medleydb-metadata.zip", settings.medleydb_metadata_url, None, None)
-        return fetched(settings, self.name, repository, log)
+        is_pinned = settings.medleydb_metadata_url == Settings.model_fields["medleydb_metadata_url"].default
+        return fetched(settings, self.name, repository, log, verify=_verify if is_pinned else lambda _: None)
+
+
+def _verify(folder: Path) -> None:
+    """Refuse metadata other than that of the commit in the settings: GitHub may pack the same files anew."""
+    found = contents_of(folder, f"*{medleydb_metadata.SUFFIX}", "mixing_coefficients*.yaml")
+    if found != _METADATA_CONTENTS:
+        raise InputError(
+            "download of MedleyDB's metadata",
+            expected=f"the 330 tracks of the pinned commit, sha256 {_METADATA_CONTENTS}",
+            found=f"other files, sha256 {found}",
+            remedy="try again; or set ISOLATION_MEDLEYDB_METADATA to a folder of metadata that you trust",
+        )
 
 
 def _track(mix: Path, name: str, licence: str) -> SourceTrack:

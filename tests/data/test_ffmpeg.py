@@ -51,7 +51,7 @@ def test_any_name_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
 
 
 @pytest.mark.parametrize("kind", ["hls", "concat", "dash", "sdp"])
-@pytest.mark.parametrize("name", ["song.mp3", "song"])
+@pytest.mark.parametrize("name", ["song.mp3", "song.m3u8"])
 def test_a_playlist_is_no_song_and_is_not_followed(
     tmp_path: Path, server: LoopbackServer, kind: str, name: str
 ) -> None:

@@ -490,3 +490,24 @@ def test_what_nearly_is_a_track_is_named_and_what_was_deleted_left_alone(tmp_pat
         "D_Song/D_Song_STEMS": "stems without D_Song_MIX.wav",
         "renamed/E_Song_MIX.wav": "in a folder of another name",
     }
+
+
+def test_a_stem_that_does_not_tell_its_length_is_summed_whole(tmp_path: Path) -> None:
+    stems = write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", "A_Song", ["piano", "male singer"])
+    file = tmp_path / "audio" / "A_Song" / "A_Song_STEMS" / "A_Song_STEM_02.wav"
+    content = bytearray(file.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = b"\xff\xff\xff\x7f"
+    file.write_bytes(content)
+    measured = extract(tmp_path, "A_Song", "none")
+    assert measured["length_difference"] == 0
+    np.testing.assert_array_equal(audio.read(tmp_path / "out" / "vocals.wav")[0], stems[1].T.astype(np.float32))
+
+
+def test_a_surround_stem_is_refused_by_its_own_name(tmp_path: Path) -> None:
+    write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", "A_Song", ["piano", "male singer"])
+    file = tmp_path / "audio" / "A_Song" / "A_Song_STEMS" / "A_Song_STEM_01.wav"
+    soundfile.write(file, np.zeros((1000, 6)), RATE)
+    with pytest.raises(InputError, match="6 channels") as caught:
+        extract(tmp_path, "A_Song", "none")
+    assert caught.value.file == str(file)

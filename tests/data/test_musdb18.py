@@ -243,3 +243,23 @@ def test_what_is_not_music_is_left_alone_and_named(tmp_path: Path) -> None:
     assert [track.files[0].parent for track in tracks] == [tmp_path / "MUSDB/train/Artist 0 - Song 0"]
     passed = {one.path.relative_to(tmp_path).as_posix() for one in tracks.passed_over}
     assert passed == {".Trash-1000", "MUSDB/train/@eaDir", "MUSDB/train/loose.wav", "MUSDB copy"}
+
+
+def test_a_wav_that_does_not_tell_its_length_is_stored_as_one_that_does(tmp_path: Path) -> None:
+    folder = write_hq_track(tmp_path / "in" / "train" / "A - B")
+    whole = {name: audio.read(folder / name)[0] for name in ("mixture.wav", "vocals.wav")}
+    for name in whole:
+        content = bytearray((folder / name).read_bytes())
+        at = content.index(b"data") + 4
+        content[at : at + 4] = bytes(4)
+        (folder / name).write_bytes(content)
+    Musdb18().extract(only_track(tmp_path / "in"), NO_METADATA, empty(tmp_path / "out"))
+    for name, samples in whole.items():
+        np.testing.assert_array_equal(soundfile.read(tmp_path / "out" / name, dtype="float32")[0].T, samples)
+        assert audio.info(tmp_path / "out" / name).subtype == "PCM_16"
+
+
+def test_a_stem_file_may_be_called_anything(stem_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(stem_file, "-Live:Song %03d.stem.mp4")
+    assert extract_stem_mp4(Path("-Live:Song %03d.stem.mp4"), Path()) == audio.info("vocals.wav").frames

@@ -233,3 +233,43 @@ def test_what_this_project_made_is_no_source(tmp_path: Path) -> None:
     tracks = Own().discover(own)
     assert [track.slug for track in tracks] == ["a"]
     assert {one.path.name for one in tracks.passed_over} == {"storage", "copied"}
+
+
+def test_a_surround_file_is_refused_by_its_own_name(tmp_path: Path) -> None:
+    folder = write(tmp_path / "own" / "A", vocals_wav=tone(0.2))
+    soundfile.write(folder / "mixture.wav", np.zeros((1000, 6)), RATE)
+    with pytest.raises(InputError, match="6 channels") as caught:
+        extract(tmp_path / "own")
+    assert caught.value.file == str(folder / "mixture.wav")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_mono_mixture_goes_with_stereo_vocals(tmp_path: Path) -> None:
+    folder = write(tmp_path / "own" / "A", vocals_wav=tone(0.5, 330))
+    soundfile.write(folder / "mixture.wav", tone(0.5)[:, 0], RATE)
+    _, _, mixture, vocals = extract(tmp_path / "own")
+    assert mixture.shape == vocals.shape == (2, RATE // 2)
+    np.testing.assert_array_equal(mixture[0], mixture[1])
+
+
+def test_files_whose_headers_do_not_tell_their_length_are_stored_whole(tmp_path: Path) -> None:
+    folder = write(tmp_path / "own" / "A", vocals_flac=tone(1.0, 330))
+    soundfile.write(folder / "plain.wav", tone(1.0), RATE)
+    content = bytearray((folder / "plain.wav").read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = b"\xff\xff\xff\xff"
+    (folder / "mixture.wav").write_bytes(content)
+    _, measured, mixture, _ = extract(tmp_path / "own")
+    np.testing.assert_array_equal(mixture, audio.read(folder / "plain.wav")[0])
+    assert measured["frames"] == RATE
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mixture.wav", "vocals.wav"]
+
+
+def test_tracks_too_long_for_a_plain_wav_are_stored_in_one_that_can_count_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "LARGEST", RATE)
+    write(tmp_path / "own" / "A", mixture_wav=tone(1.0), vocals_wav=tone(1.0, 330))
+    _, _, mixture, _ = extract(tmp_path / "own")
+    assert mixture.shape[1] == RATE
+    assert (tmp_path / "out" / "mixture.wav").read_bytes()[:4] == b"RF64"
