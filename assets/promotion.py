@@ -24,13 +24,14 @@ from assets.recording import OWNERS, Metadata, markdown_table, materialise, sent
 from assets.separators import CHECKPOINT, CODE_VERSION, heard_by_checkpoint, trained_on
 from assets.training_set import LOOPBACK, artist_keys, read_manifest, same_recordings
 from data import cache
-from data.errors import InputError
+from data.errors import InputError, os_error
 from data.heard import HEARD, heard_by, heard_tracks, seen_tracks
 from data.layout import CHAMPION_FILE, CHECKPOINT_FILE, KEY_FILE, Layout
 from data.loopback import PAIRS
 from data.recipe import Recipe
 from data.settings import Settings
 from data.tables import Table, column
+from data.text import one_line
 from models.contest import VALIDATION, Contest, contest, same_validation, validation_frame
 from models.fairness import common_tracks
 from models.launch import LESS_MEMORY_MEASURING
@@ -374,8 +375,22 @@ def standing_champion(root: Path) -> Trained | None:
     folder = Layout(root).champion
     if cache.recall(folder) is None:
         return None
-    content = json.loads((folder / CHAMPION_FILE).read_text())
-    return Trained(content["candidate"], content["fingerprint"], content["reason"], content.get("predecessor", ""))
+    try:
+        content = json.loads((folder / CHAMPION_FILE).read_text(encoding="utf-8"))
+        told = [content["candidate"], content["fingerprint"], content["reason"], content.get("predecessor", "")]
+        if not all(isinstance(text, str) for text in told):
+            raise TypeError("values that are no text")
+    except OSError as error:
+        raise os_error(error, "champion", file=folder / CHAMPION_FILE) from error
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise InputError(
+            "champion",
+            file=folder / CHAMPION_FILE,
+            expected="what evaluation/champion wrote",
+            found=f"a damaged file ({one_line(error)[:80]})",
+            remedy=f"remove the folder {folder} and materialise evaluation/champion again",
+        ) from error
+    return Trained(*told)
 
 
 def vote_decision(settings: Settings) -> "VoteDecision | None":

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import numpy as np
 
 from assets.lanes import LANES
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, table_metadata, upstream, with_metadata
@@ -30,7 +29,7 @@ from data.manifest import Corpus, look_at_tracks
 from data.placements import Placements, placements_version, read_placements, write_placements
 from data.quality import QUALITY, RULES
 from data.recipe import Recipe, listing
-from data.recognition import says_something
+from data.recognition import read_recording, says_something
 from data.settings import Quality, Settings
 from data.sources import read_index
 from data.tables import read_table
@@ -214,8 +213,8 @@ def _recognised(layout: Layout, table: Any, before: Placements) -> dict[str, lis
     prints = {}
     for name, placement in gone.items():
         # One that is not there, or damaged, cannot be compared: nothing else rests on it.
-        with suppress(OSError, EOFError, ValueError):
-            prints[name] = np.load(layout.recordings / f"{placement.audio[-1]}.npy", allow_pickle=False)
+        with suppress(InputError):
+            prints[name] = read_recording(layout.recordings / f"{placement.audio[-1]}.npy")
     return copies.recognise(copies.load_fingerprints(layout.root, new), prints) if prints else {}
 
 

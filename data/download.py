@@ -96,7 +96,7 @@ def remote_files(record_url: str, token: str | None = None) -> list[RemoteFile]:
         with _ask(record_url, {"Accept": "application/json"}, token) as answer:
             try:
                 return answer.json()
-            except ValueError:
+            except (ValueError, RecursionError):  # no JSON, or nested deeper than any listing
                 return None
 
     record = _persist(ask, record_url, lambda _: None)

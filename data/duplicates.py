@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-from data.recognition import same_recordings
+from data.recognition import read_recording, same_recordings
 from data.tables import Table
 from data.tracks import RECORDING, track_slug
 
@@ -115,8 +115,7 @@ def recognise(
 def load_fingerprints(root: Path, manifest: pd.DataFrame) -> dict[str, npt.NDArray[np.uint32]]:
     """The fingerprint of every track of the manifest, as it lies beside its canonical audio."""
     return {
-        row.track_id: np.load((root / row.mixture_path).with_name(RECORDING), allow_pickle=False)
-        for row in manifest.itertuples()
+        row.track_id: read_recording((root / row.mixture_path).with_name(RECORDING)) for row in manifest.itertuples()
     }
 
 

@@ -79,17 +79,18 @@ def seen_tracks(
     found = {}
     for row in tracks.itertuples():
         if row.track_id in ids:
-            found[row.track_id] = _VERBS[ids[row.track_id]] + " it"
+            found[row.track_id] = _verb(ids[row.track_id]) + " it"
         elif (same := audio.get(row.mixture_sha256)) is not None:
-            found[row.track_id] = f"{_VERBS[ids[same]]} the same audio, as {same}"
+            found[row.track_id] = f"{_verb(ids[same])} the same audio, as {same}"
         elif (copy := known_clusters.get(alike.get(row.track_id, ""))) is not None:
-            found[row.track_id] = f"{_VERBS[ids[copy]]} the same recording, {copy}"
+            found[row.track_id] = f"{_verb(ids[copy])} the same recording, {copy}"
         elif (own := artists.get(key(row.track_id, row.artist))) is not None:
-            found[row.track_id] = f"{_VERBS[ids[own]]} its artist, in {own}"
+            found[row.track_id] = f"{_verb(ids[own])} its artist, in {own}"
     return found
 
 
-_VERBS = {"train": "was trained on", "validation": "was chosen by"}
+def _verb(split: str | None) -> str:
+    return "was chosen by" if split == "validation" else "was trained on"
 
 
 def _clusters(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

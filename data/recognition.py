@@ -6,8 +6,10 @@ for the splits to decide.
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -15,7 +17,8 @@ import numpy.typing as npt
 import soxr
 
 from data.audio import SAMPLE_RATE, Audio
-from data.errors import InputError
+from data.errors import InputError, os_error
+from data.text import one_line
 
 Fingerprint = npt.NDArray[np.uint32]
 Prints = dict[tuple[str, float], Fingerprint]  # by what was heard, and how fast it was played
@@ -104,6 +107,39 @@ class Fingerprinter:
         pcm = np.clip(np.rint(samples * np.float32(2**15)), -(2**15), 2**15 - 1).astype(np.int16).tobytes()
         for pace in PACES:
             self._contexts[heard, pace].feed(pcm)
+
+
+def read_recording(path: Path) -> Fingerprint:
+    """The fingerprints that `Fingerprinter.finish` gave, as they were saved (by an earlier version perhaps one row).
+
+    Raises InputError for a file that is missing or damaged, or holds something else.
+    """
+    try:
+        # Mapped, so that a header that promises more than there is takes no memory.
+        rows = np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
+        counts = rows[:, 0] if rows.ndim == 2 else np.zeros(0)
+        if rows.dtype != np.uint32 or rows.ndim not in (1, 2) or (counts >= max(rows.shape[-1], 1)).any():
+            raise ValueError(f"an array of {rows.dtype}, shape {rows.shape}")
+    except OSError as error:
+        raise os_error(error, "fingerprints of a recording", file=path) from error
+    except (
+        ValueError,
+        EOFError,
+        SyntaxError,
+        TypeError,
+        LookupError,
+        MemoryError,
+        OverflowError,
+        tokenize.TokenError,
+    ) as error:
+        raise InputError(
+            "fingerprints of a recording",
+            file=path,
+            expected="what the preparation of its track wrote",
+            found=f"a damaged file ({one_line(error)[:80]})",
+            remedy="remove it; if it lies with a track's normalised audio, materialise that again",
+        ) from error
+    return rows
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import TypeAdapter
 from scipy.stats import beta
 
 from data import audio
@@ -329,10 +330,13 @@ class _Key(NamedTuple):
     tracks: dict[str, dict[str, str]]
 
 
+_KEY = TypeAdapter(_Key)
+
+
 def _read_key(file: Path) -> _Key:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        key = _Key(content["ballot"], list(content["candidates"]), dict(content["tracks"]))
+        key = _KEY.validate_python((content["ballot"], content["candidates"], content["tracks"]), strict=True)
     except OSError as error:
         raise os_error(error, "key of the ballot", file=file) from error
     except (ValueError, TypeError, LookupError, RecursionError) as error:

@@ -105,12 +105,12 @@ def load_state(path: Path, of: str) -> Saved | str | None:
         content = read_torch_file(path, largest_pickle=LARGEST_VALUES)
         require_plain(content, depth=8, values=20_000_000)
         progressed = _PROGRESSED.validate_python(content["progressed"])
-        saved = Saved(progressed, content["engine"], content["best"])
+        saved, found_of = Saved(progressed, content["engine"], content["best"]), content["of"]
     except OSError as error:
         raise os_error(error, "training state", file=path) from error
     except (Unreadable, ValidationError, KeyError, TypeError):
         return f"{path.name} is damaged"
-    return saved if content["of"] == of else f"{path.name} is of a training with other settings or data"
+    return saved if found_of == of else f"{path.name} is of a training with other settings or data"
 
 
 def goes_on(saved: Saved, network: nn.Module) -> bool:

@@ -27,6 +27,7 @@ from assets.promotion import (
 from assets.separators import training_recipe
 from data import cache
 from data.errors import InputError
+from data.layout import CHAMPION_FILE, Layout
 from data.loopback import PAIRS
 from data.recipe import Recipe
 from data.settings import Settings
@@ -163,6 +164,7 @@ def test_tracks_that_the_champion_was_trained_on_have_no_say(arena: Arena) -> No
     record = json.loads((own / "record.json").read_text())
     stamps = cache.stamp_files(own)
     record["files"] = {name: vars(stamp) for name, stamp in stamps.items()}
+    del record["sha256"]  # as releases before that of today wrote it
     (own / "record.json").write_text(json.dumps(record))
     arena.train("toy", BAD, seed=1)
     standing = standing_champion(arena.root)
@@ -276,3 +278,21 @@ def test_a_champion_is_named_by_hand_and_the_reason_says_so(
     monkeypatch.setenv("ISOLATION_CHAMPION", "nobody")
     with pytest.raises(InputError, match="a candidate that is trained: report, toy"):
         challenger_today(arena.settings)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"[" * 5000, b"[]", b"{}", b'{"candidate": 1, "fingerprint": "x", "reason": "y"}', b"7"]
+)
+def test_a_damaged_note_of_the_champion_is_told_and_nothing_is_promoted_over_it(arena: Arena, content: bytes) -> None:
+    arena.train("toy", [1.0] * 4)
+    arena.promote()
+    folder = Layout(arena.root).champion
+    (folder / CHAMPION_FILE).write_bytes(content)
+    # As a disk would: the record agrees with what is there.
+    record = json.loads((folder / cache.RECORD).read_text())
+    status = (folder / CHAMPION_FILE).stat()
+    record["files"][CHAMPION_FILE] |= {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    del record["sha256"]
+    (folder / cache.RECORD).write_text(json.dumps(record))
+    with pytest.raises(InputError, match="champion"):
+        standing_champion(arena.root)

@@ -77,3 +77,9 @@ def test_loopback_and_original_are_one_track_that_is_heard() -> None:
     )
     manifest = pd.DataFrame({"track_id": ["own/a", "own/b"], "artist": ["Ann", "Bob"]})
     pd.testing.assert_frame_equal(heard_tracks(pairs, manifest), HEARD_THEN.iloc[:2])
+
+
+def test_a_track_heard_in_an_unknown_way_counts_as_trained_on() -> None:
+    heard = pd.DataFrame([("a/1", "Ann", "x", None)], columns=["track_id", "artist", "mixture_sha256", "split"])
+    tracks = pd.DataFrame([("a/1", "Ann", "y")], columns=["track_id", "artist", "mixture_sha256"])
+    assert seen_tracks(tracks, heard, [], lambda track, artist: artist) == {"a/1": "was trained on it"}

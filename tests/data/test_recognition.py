@@ -6,6 +6,7 @@ import ctypes
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,16 @@ from data.audio import SAMPLE_RATE, Audio
 from data.demo.mixing import record
 from data.demo.voice import draw_singer
 from data.errors import InputError
-from data.recognition import FRAME_S, MIXTURE, ROWS, Fingerprint, Fingerprinter, same_recordings, says_something
+from data.recognition import (
+    FRAME_S,
+    MIXTURE,
+    ROWS,
+    Fingerprint,
+    Fingerprinter,
+    read_recording,
+    same_recordings,
+    says_something,
+)
 
 SONGS = 5
 Change = Callable[[Audio, Audio, Path], Audio]  # mixture, vocals, a folder
@@ -331,3 +341,25 @@ def test_a_missing_library_is_named_with_what_to_install(monkeypatch: pytest.Mon
 def test_fingerprints_that_another_version_took_otherwise_match_nothing() -> None:
     rows = fingerprint(noise(8.0, 1))
     assert same_recordings({"a": rows, "b": np.concatenate([rows, rows])}) == []
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_file_of_fingerprints_is_refused_in_words_and_takes_no_memory(tmp_path: Path, seed: int) -> None:
+    path, random = tmp_path / "recording.npy", np.random.default_rng(seed)
+    rows = np.zeros((6, 9), np.uint32)
+    rows[:, 0] = 8
+    np.save(path, rows)
+    np.testing.assert_array_equal(read_recording(path), rows)
+    content = bytearray(path.read_bytes())
+    for _ in range(1 + seed % 4):
+        content[random.integers(0, len(content))] = random.integers(0, 256)
+    path.write_bytes(content[: len(content) if seed % 3 else random.integers(0, len(content))])
+    with suppress(InputError):
+        assert read_recording(path).nbytes <= len(content)
+
+
+@pytest.mark.parametrize("rows", [np.full((6, 4), 9, np.uint32), np.zeros((2, 2, 2), np.uint32), np.zeros((6, 4))])
+def test_fingerprints_of_another_form_are_refused(tmp_path: Path, rows: np.ndarray) -> None:
+    np.save(tmp_path / "recording.npy", rows)
+    with pytest.raises(InputError, match="damaged file"):
+        read_recording(tmp_path / "recording.npy")
