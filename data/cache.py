@@ -27,6 +27,7 @@ from data.files import PARTIAL, claim, filled, publish, sha256_of
 from data.recipe import Recipe
 
 RECORD = "record.json"
+_KEYS = {"fingerprint", "version", "recipe", "files", "measured"}
 _LARGEST = 64 << 20  # bytes of a record; true ones have some thousands
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _log = logging.getLogger(__name__)
@@ -203,7 +204,8 @@ def _load(folder: Path) -> Record | None:
     try:
         content = json.loads(file.read_bytes())
         told = content.pop("sha256", None)
-        if told not in (None, _checksum(content)):  # releases before this one wrote none
+        # Earlier releases wrote no checksum; one under a damaged name is no such record.
+        if told not in (None, _checksum(content)) or not content.keys() <= _KEYS:
             return None
         recipe = content.get("recipe")
         return Record(
@@ -270,7 +272,9 @@ def _recipe(code_version: Any, parameters: Any, inputs: Any) -> Recipe:
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    # Without the times of files: they need not be right, and equal work is to leave equal records.
+    files = {name: {**stamp, "mtime_ns": 0} for name, stamp in content["files"].items()}
+    return hashlib.sha256(json.dumps({**content, "files": files}, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _save(folder: Path, record: Record) -> None:

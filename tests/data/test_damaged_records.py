@@ -51,19 +51,24 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def timeless(content: dict[str, Any]) -> dict[str, Any]:
+    for told in content["files"].values():
+        told.pop("mtime_ns")
+    return content
+
+
 @given(st.data())
 def test_no_flipped_bit_is_trusted(kept: Path, data: st.DataObject) -> None:
     file = kept / cache.RECORD
     good = file.read_bytes()
-    known = json.loads(good)
     try:
         bad = bytearray(good)
         for at in data.draw(st.lists(st.integers(0, len(good) * 8 - 1), min_size=1, max_size=4, unique=True)):
             bad[at // 8] ^= 1 << at % 8
         file.write_bytes(bad)
         found = cache.recall(kept)
-        # Space between two values may turn into other space.
-        assert found is None or json.loads(bytes(bad)) == known
+        # Space between two values may turn into other space; a time that is wrong is looked into, and mended.
+        assert found is None or timeless(json.loads(bytes(bad))) == timeless(json.loads(good))
     finally:
         file.write_bytes(good)
 

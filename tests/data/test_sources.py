@@ -120,6 +120,18 @@ def test_names_that_are_no_text_are_indexed_opened_and_seen_to_change(source: So
     assert source_changed(source.dataset, source.storage, source.folder) == [odd.slug]
 
 
+def test_names_of_every_shape_are_tracks_that_can_be_prepared(source: Source) -> None:
+    names = ["a\tb - c", "100 %03d", "'q\" `x` $(y)", "-dash", "end ", "dot.", "%", "...Baby", "x" * 255, "concat:a|b"]
+    names += ["file:x", "\\n", "\u202egnp", "é" * 126, "a" * 124 + " 1", "a" * 124 + " 2", "🎵", "\u3000", "C, D...E"]
+    for number, name in enumerate(names):
+        source.add(name, 200 + number)
+    slugs = set(source.index().values())
+    assert len(slugs) == len(names)
+    assert all("," not in slug and "..." not in slug for slug in slugs)
+    problems = [prepare_track(job).problem for job in track_jobs(source.settings, source.dataset).values()]
+    assert problems == [None] * len(names)
+
+
 def test_a_medleydb_track_whose_name_is_no_text_finds_its_labels(tmp_path: Path, quiet: Callable[[str], None]) -> None:
     write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", "A_Song", ["piano", "vocalists"])
     odd = os.fsdecode(b"A_S\xf6ng")

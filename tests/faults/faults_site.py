@@ -139,7 +139,9 @@ def environment_of(site: FaultsSite, storage: Path) -> dict[str, str]:
 
 def _content(path: Path) -> bytes:
     if path.name == "record.json":
-        return json.dumps(_timeless(json.loads(path.read_text())), sort_keys=True).encode()
+        record = json.loads(path.read_text())
+        record.pop("sha256", None)  # of all the rest, times and names included
+        return json.dumps(_timeless(record), sort_keys=True).encode()
     if path.name == "report.html":
         return _TIMED.sub("", _RUN_NAME.sub("RUN", path.read_text())).encode()
     if path.name == "curves.parquet":
