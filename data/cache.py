@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError
+from data.errors import InputError, os_error
 from data.files import publish, publish_folder, sha256_of
 from data.recipe import Recipe
 
@@ -120,7 +120,12 @@ def make(
             _save(folder, record)
         return Outcome(record, cached=True)
     with publish_folder(folder) as partial:
-        measured = work(partial)
+        try:
+            measured = work(partial)
+        except InputError as problem:
+            raise problem.at(partial, folder) from problem
+        except OSError as error:
+            raise os_error(error, folder.name).at(partial, folder) from error
         stamps = stamp_files(partial, linked or {})
         said = version(partial) if callable(version) else version
         if callable(version) and said == _version_before(folder, version):
