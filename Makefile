@@ -9,12 +9,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 CANDIDATES ?= toy
 PORT ?= 3000
+KILLS ?= 100
+INPUTS ?= 20000
+SEED ?= 1
 export CANDIDATES  # names reach the command as they are, whatever is in them
 
-.PHONY: help demo run ui test lint format ffmpeg clean
+.PHONY: help demo run ui test test-faults lint format lock ffmpeg clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: .venv/ready ffmpeg ## Run the whole chain on the embedded demo, and show scores and report
 	@ISOLATION_MUSDB18=demo ISOLATION_MEDLEYDB=demo $(BIN)/python -u -m pipelines.run --candidates="$$CANDIDATES"
@@ -28,6 +31,11 @@ ui: .venv/ready ffmpeg ## Open Dagster on 127.0.0.1 (PORT=3000), with schedules 
 test: .venv/ready ffmpeg ## Run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
+# Not a part of `test`: kills, hostile inputs, full disks and races take long, and what they try follows from a seed.
+test-faults: .venv/ready ffmpeg ## Kill, feed with nonsense, fill disks (SHORT=1: three minutes; KILLS=, INPUTS=, SEED=)
+	@$(BIN)/python -m pytest tests/faults --numprocesses auto --dist loadfile --faults-seed $(SEED) \
+	  $(if $(SHORT),,--kills $(KILLS) --inputs $(INPUTS))
+
 lint: .venv/ready ## Lint, check the format and the types
 	@$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,6 +44,9 @@ lint: .venv/ready ## Lint, check the format and the types
 format: .venv/ready ## Bring the code into its format
 	@$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock: ## Write the exact versions and checksums of all packages anew, after a change of pyproject.toml
+	@.ci/lock
 
 clean: ## Remove the virtual environment and the storage root
 	@rm -rf .venv storage
@@ -54,14 +65,23 @@ ffmpeg:
 	# Debian's ffmpeg brings it along; one that was built otherwise may not.
 	if command -v ldconfig >/dev/null && ! ldconfig -p | grep -q 'libchromaprint\.so\.1'; then $(call need_package,libchromaprint1); fi
 
-.venv/ready: pyproject.toml constraints.txt
+# Nothing is installed whose checksum is not written down. The project itself comes last, and fetches nothing.
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-deps
+define install_packages
+  $(INSTALL) --require-hashes -r constraints.txt && \
+  { $(INSTALL) --require-hashes -r constraints-torch-cpu.txt || $(INSTALL) --require-hashes -r constraints-torch.txt; } && \
+  $(INSTALL) --no-index --no-build-isolation -e . && \
+  $(BIN)/python -m pip check
+endef
+
+.venv/ready: pyproject.toml constraints.txt constraints-torch.txt constraints-torch-cpu.txt
 	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
 	  echo "Python 3.11 or newer is needed: install it, or name one with PYTHON=..." >&2; exit 1
 	fi
 	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(call need_package,python3-venv); fi
 	printf 'setting up .venv (a minute or two) '
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' >.venv/setup.log 2>&1 &
+	{ $(install_packages); } >.venv/setup.log 2>&1 &
 	installer=$$!
 	while kill -0 $$installer 2>/dev/null; do printf '.'; sleep 2; done
 	wait $$installer || { echo; tail -n 20 .venv/setup.log >&2; echo "set-up failed; the whole log is .venv/setup.log" >&2; exit 1; }

@@ -127,7 +127,7 @@ def scores(
         checkpoint = Layout(root).checkpoint(name) / CHECKPOINT_FILE
         command = [sys.executable, "-m", "models.score", str(checkpoint), "--tracks", str(SCORED.path(folder))]
         command += ["--audio-root", str(root), "--output", str(folder), "--device", settings.device]
-        run_process(context, process, command, what=f"scoring of {name}", less_memory=LESS_MEMORY_MEASURING)
+        run_process(context, process, command, settings, what=f"scoring of {name}", less_memory=LESS_MEMORY_MEASURING)
         return {"held_out_tracks": len(tracks)}
 
     result = materialise(context, root, recipe=scores_recipe(settings, name), work=work, show=_show_scores)

@@ -37,10 +37,14 @@ from data.normalise import CODE_VERSION as NORMALISE_VERSION
 from data.preparation import NORMALISED, STEMS, TrackJob, TrackResult, prepare_track, raw_version, track_jobs
 from data.recipe import Recipe, listing
 from data.settings import Settings
-from data.sources import INDEX, build_index
+from data.sources import INDEX, find_tracks, index_of
+from data.text import one_line
+from data.tracks import Found
+from data.walk import by_reason
 
 _CODE_VERSION = "2"  # of archive and metadata
 _MOST = 20  # names of tracks in a line of the log
+_MOST_PASSED_OVER = 200  # lines of metadata
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
     def archive(
         context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], engine: dg.ResourceParam[Engine]
     ) -> dg.MaterializeResult[Any]:
-        frame = build_index(dataset, settings, context.log.info, engine)
+        tracks = find_tracks(dataset, settings, context.log.info)
+        frame = index_of(dataset, settings, tracks, context.log.info, engine)
         # The words of every track: what a licence or a title says may change while its audio does not.
         words = frame.assign(files=pd.Series([[]] * len(frame), index=frame.index, dtype=object))
         checksums = {
@@ -164,7 +169,11 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
         def work(folder: Path) -> dict[str, Any]:
             INDEX.write(folder, frame)
             size = sum(file["size"] for files in frame["files"] for file in files)
-            return {"source": dataset.setting(settings), "tracks": len(frame), "gigabytes": round(size / 1e9, 3)}
+            return {
+                "source": one_line(dataset.setting(settings)),
+                "tracks": len(frame),
+                "gigabytes": round(size / 1e9, 3),
+            }
 
         result = materialise(
             context,
@@ -182,9 +191,17 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
             show=lambda folder: table_metadata(INDEX.read(folder).drop(columns="files"), INDEX),
             version=_location(dataset, settings),
         )
-        return with_metadata(result, _look_at_raw(context, dataset, settings))
+        return with_metadata(result, _passed_over(tracks) | _look_at_raw(context, dataset, settings))
 
     return archive
+
+
+def _passed_over(tracks: Found) -> dict[str, Any]:
+    """What might have been a track and is none, with the reasons: a line each, the first ones of many."""
+    reasons = by_reason(tracks.passed_over).items()
+    lines = [f"{one_line(path)}: {one_line(reason)}" for reason, paths in reasons for path in paths]
+    more = [f"and {len(lines) - _MOST_PASSED_OVER} more"] if len(lines) > _MOST_PASSED_OVER else []
+    return {"passed_over": len(lines), "passed_over_because": "\n".join(lines[:_MOST_PASSED_OVER] + more) or "none"}
 
 
 def _register(context: dg.AssetExecutionContext, dataset: Dataset, slugs: list[str]) -> None:

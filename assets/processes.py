@@ -12,6 +12,7 @@ import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
 from data.command import PROBLEM_FILE, read_problem
+from data.settings import Settings, environment
 from models.launch import why_it_ended
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -21,12 +22,13 @@ def run_process(
     context: dg.AssetExecutionContext,
     process: dg.PipesSubprocessClient,
     command: Sequence[str],
+    settings: Settings,
     *,
     what: str,
     less_memory: str,
     extras: Mapping[str, Any] | None = None,
 ) -> None:
-    """Run a command of this project and wait for it; `what` it does is how people call it.
+    """Run a command of this project with these settings and wait for it; `what` it does is how people call it.
 
     Raises dg.Failure that tells the file, what was expected and found, and what to do. `less_memory` is what to do
     where the system had to kill it.
@@ -38,7 +40,7 @@ def run_process(
                 context=context.op_execution_context,
                 command=command,
                 cwd=str(PROJECT),
-                env={PROBLEM_FILE: str(problem)},
+                env=environment(settings) | {PROBLEM_FILE: str(problem)},
                 extras=dict(extras or {}),
             )
         except DagsterPipesExecutionError as error:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, why_not_scored
 from assets.partitions import CANDIDATES
 from assets.processes import run_process
-from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream, with_metadata
+from assets.recording import OWNERS, Metadata, markdown_table, materialise, sentence, upstream, with_metadata
 from assets.separators import CHECKPOINT, CODE_VERSION, heard_by_checkpoint, trained_on
 from assets.training_set import LOOPBACK, artist_keys, read_manifest, same_recordings
 from data import cache
@@ -166,7 +166,7 @@ def champion_validation(
         command += ["--tracks", str(PAIRS.path(layout.loopback)), "--audio-root", str(root)]
         command += ["--output", str(folder), "--device", settings.device]
         what = "validation of the champion"
-        run_process(context, process, command, what=what, less_memory=LESS_MEMORY_MEASURING)
+        run_process(context, process, command, settings, what=what, less_memory=LESS_MEMORY_MEASURING)
         return measured | {"how": "measured again, on today's tracks"}
 
     inputs = {"champion": _opponent(challenger, standing), "validation": _validation_version(today)}
@@ -233,7 +233,7 @@ def better_than_the_champion(settings: dg.ResourceParam[Settings]) -> dg.AssetCh
     found = upstream(settings.root, CHALLENGER).measured
     return dg.AssetCheckResult(
         passed=found["promoted"],
-        description=found["reason"],
+        description=sentence(found["reason"]),
         metadata={"challenger": found["candidate"], "champion": found["champion"]},
     )
 
@@ -397,7 +397,9 @@ def _words(settings: Settings) -> str:
 
 
 def _on_the_ballot(key: Path) -> list[str]:
-    return list(json.loads(key.read_text())["candidates"])
+    from models.listening import candidates_on
+
+    return candidates_on(key)
 
 
 def _was_voted_on(settings: Settings, standing: Trained) -> bool:
@@ -474,12 +476,15 @@ def _show_validation(folder: Path) -> Metadata:
 
 def _show_votes(settings: Settings) -> Metadata:
     layout = Layout(settings.root)
-    if vote_decision(settings) is None:
+    decision = vote_decision(settings)
+    if decision is None:
         return {}
     from models.listening import count_votes
 
     counted = count_votes(layout.votes, layout.listening_test / KEY_FILE)
-    return {"votes_counted": dg.MetadataValue.md(markdown_table(counted))}
+    passed_over = pd.DataFrame(list(decision.passed_over.items()), columns=["file", "why it does not count"])
+    told = {"votes_passed_over": dg.MetadataValue.md(markdown_table(passed_over))} if len(passed_over) else {}
+    return {"votes_counted": dg.MetadataValue.md(markdown_table(counted)), **told}
 
 
 def _show_contest(folder: Path) -> Metadata:

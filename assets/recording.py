@@ -25,9 +25,11 @@ from data import cache
 from data.errors import os_error
 from data.recipe import Recipe
 from data.tables import Table
+from data.text import markdown, one_line
 
 Metadata = dict[str, Any]
 PREVIEW_ROWS = 30
+_ACTING = frozenset("![]<>`\\&")
 OWNERS = ["team:separation"]
 
 
@@ -63,7 +65,7 @@ def materialise(
     why = why_made(before, recipe)
     started = time.monotonic()
     try:
-        outcome = cache.make(folder, recipe, work, version=version)
+        outcome = cache.make(folder, recipe, work, version=version, log=context.log.info)
     except OSError as error:
         # A full disk, say: nothing is left of the output, and the step fails in words of what to do.
         raise os_error(error, context.asset_key.to_user_string(), file=error.filename or folder) from error
@@ -192,8 +194,11 @@ def table_metadata(frame: pd.DataFrame, table: Table) -> Metadata:
     }
 
 
-def markdown_table(frame: pd.DataFrame) -> str:
-    """A table in Markdown: numbers to two decimals, small ones to three digits, missing values as a dash, lists cut."""
+def markdown_table(frame: pd.DataFrame, show: Callable[[object], str] = markdown) -> str:
+    """A table in Markdown: numbers to two decimals, small ones to three digits, missing values as a dash, lists cut.
+
+    `show` makes text of what stands in the table; on a terminal nothing has to be escaped.
+    """
 
     def cell(value: Any) -> str:
         if isinstance(value, float):
@@ -201,16 +206,24 @@ def markdown_table(frame: pd.DataFrame) -> str:
             return "–" if value != value else f"{value:.3g}" if small else f"{value:.2f}"
         if value is None or value is pd.NA:
             return "–"
-        text = str(value).replace("|", "\\|").replace("\n", " ")
-        return text if len(text) <= 60 else text[:57] + "..."
+        text = one_line(value)
+        return show(text if len(text) <= 60 else text[:57] + "...")
 
-    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
+    lines = ["| " + " | ".join(map(show, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
     lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
     return "\n".join(lines)
+
+
+def sentence(text: str) -> str:
+    """A sentence of the project's with names in it, as a description that the UI takes for Markdown.
+
+    Logs show descriptions as they are: nothing is escaped where nothing could become a picture, a link or HTML.
+    """
+    return markdown(text) if _ACTING & set(text) else text
 
 
 def picture(png: bytes, alt: str) -> dg.MetadataValue:
     """A PNG shown inline in the UI."""
     import base64
 
-    return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")
+    return dg.MetadataValue.md(f"![{markdown(alt)}](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -34,6 +34,7 @@ from data.recognition import says_something
 from data.settings import Quality, Settings
 from data.sources import read_index
 from data.tables import read_table
+from data.text import markdown
 from data.tracks import RECORDING
 
 GROUP = "training_set"
@@ -93,7 +94,7 @@ def manifest(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
         show=_show_manifest,
         version=manifests.MANIFEST.version_in,
     )
-    told = dg.MetadataValue.md("\n\n".join(left_out) or "none")
+    told = dg.MetadataValue.md("\n\n".join(map(markdown, left_out)) or "none")
     return with_metadata(result, {"left_out_tracks": len(left_out), "left_out": told})
 
 

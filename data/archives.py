@@ -22,21 +22,26 @@ from data.transfer import BLOCK, Log, Progress, amount, disk_errors, require_roo
 _UNPACKED_FACTOR = 20  # audio packs poorly: what grows more than this, and beyond the next line, is a bomb
 _UNPACKED_ALWAYS = 100 << 20  # bytes
 _MEMBERS = 200_000
+_MEMBERS_ALWAYS = 10_000  # beyond, a member of audio fills more than the next line
+_MEMBER_SIZE = 1000  # bytes of the archive
+_DEPTH = 50  # folders in each other; those who walk through them later call themselves for each
 _TAR_EXTRA = 1 << 20  # bytes of a tar's extended header, which is read into memory; long names fill some 100
 _TAR_PADDING = 64  # blocks of that size at the end of a tar
 _BAD_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, struct.error),
-    *(NotImplementedError, RecursionError, ValueError),  # other ways in which both readers stumble over damage
+    # Other ways in which both readers stumble over damage.
+    *(NotImplementedError, RecursionError, RuntimeError, ValueError, ArithmeticError, LookupError, MemoryError),
 )
 
 
 def extract_archive(archive: Path, folder: Path, log: Log = lambda _: None) -> None:
     """Unpack a zip or a tar archive (.gz, .bz2, .xz) into `folder`, all of it or nothing; no file is replaced.
 
-    Files get ordinary permissions. Raises InputError naming the member where one would land outside the folder, is
-    encrypted, a link or a device, or has the name of another, where the archive unpacks to more than 20 times its
-    size (and more than 100 MiB) or than the disk has room for, and for a damaged archive.
+    Files get ordinary permissions. Raises InputError naming the member where one has no name or that of another, would
+    land outside the folder or more than 50 folders deep, is encrypted, a link, a device or a file with holes, where
+    the archive has more members than a dataset of its size, unpacks to more than 20 times its size (and more than 100
+    MiB) or than the disk has room for, and for a damaged archive.
     """
     folder.mkdir(parents=True, exist_ok=True)
     unpacking = _Unpacking(archive, folder)
@@ -67,6 +72,8 @@ class _Member:
 def _zip_members(raw: IO[bytes], unpacking: _Unpacking) -> Iterator[_Member]:
     with zipfile.ZipFile(raw) as packed:
         infos = packed.infolist()
+        if len(infos) > unpacking.members:
+            raise unpacking.too_many(infos[unpacking.members].filename)
         largest = max(infos, key=lambda info: info.file_size, default=None)
         if largest is not None:
             unpacking.require(sum(info.file_size for info in infos), largest.filename)
@@ -75,13 +82,17 @@ def _zip_members(raw: IO[bytes], unpacking: _Unpacking) -> Iterator[_Member]:
             problem = "encrypted" if info.flag_bits & 1 else None
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 problem = "a link or special file"
-            yield _Member(info.filename, info.file_size, info.is_dir(), problem, functools.partial(packed.open, info))
+            # Not is_dir(), which stumbles over an empty name.
+            is_folder = info.filename.endswith("/")
+            yield _Member(info.filename, info.file_size, is_folder, problem, functools.partial(packed.open, info))
 
 
 def _tar_members(raw: IO[bytes], folder: Path) -> Iterator[_Member]:
     with tarfile.open(fileobj=raw, tarinfo=_TarHeader) as packed:
         for info in packed:
             problem = None if info.isreg() or info.isdir() else "a link or special file"
+            if info.issparse():
+                problem = "a file with holes"  # whose map may be of any size
             try:
                 tarfile.data_filter(info, str(folder))
             except tarfile.FilterError as error:
@@ -116,6 +127,7 @@ class _Unpacking:
     def __init__(self, archive: Path, folder: Path) -> None:
         self._archive, self._folder = archive, folder
         self._limit = max(_UNPACKED_ALWAYS, _UNPACKED_FACTOR * archive.stat().st_size)
+        self.members = min(_MEMBERS, max(_MEMBERS_ALWAYS, archive.stat().st_size // _MEMBER_SIZE))
         self._made: list[Path] = []
         self._members = self.files = self.bytes = 0
 
@@ -126,11 +138,19 @@ class _Unpacking:
             raise self._refusal(f"an archive that unpacks to at most {amount(self._limit)}", found)
         require_room(self._folder, size, f"the member {name!r} of {self._archive.name}")
 
+    def too_many(self, name: str) -> InputError:
+        return self._refusal(
+            f"at most {self.members} members in an archive of its size", f"more of them, {name!r} the first"
+        )
+
     def add(self, member: _Member) -> None:
         self._members += 1
-        if self._members > _MEMBERS:
-            raise self._refusal(f"at most {_MEMBERS} members", f"more of them, {member.name!r} the first")
+        if self._members > self.members:
+            raise self.too_many(member.name)
         parts = _parts_inside(member.name)
+        if parts is not None and len(parts) > _DEPTH:
+            found = f"the member {member.name[:60]!r}..., {len(parts)} deep"
+            raise self._refusal(f"files at most {_DEPTH} folders deep", found)
         if member.problem or parts is None or not (parts or member.is_folder):
             expected = "only unencrypted files and folders inside the archive's own folder"
             raise self._refusal(expected, f"the member {member.name!r}" + f", {member.problem}" * bool(member.problem))

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,9 +25,9 @@ from data.errors import InputError, os_error
 from data.ffmpeg import Stream as Stream
 from data.ffmpeg import audio_streams as audio_streams
 from data.ffmpeg import require_program as require_program
-from data.files import publish
+from data.files import PARTIAL, publish
 from data.text import plain
-from data.transfer import require_room
+from data.transfer import amount
 from data.wav import LARGEST, WavHeader, is_placeholder, true_length, wav_header
 
 SAMPLE_RATE = 44100  # Hz, of everything after the `normalised` stage
@@ -39,6 +39,8 @@ _PADDING = 4096  # frames by which a lossy format may miss its length: encoder d
 _LEAST_FRAME = 4  # bytes, of the narrowest that is decoded to: 16 bit, stereo
 _NO_LENGTH = 2**62  # libsndfile's word for a flac that does not tell its length
 _WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes a sample
+_OGG_PAGE = 2**16 + 512  # bytes of the largest page there can be, and more
+_HEADER = 1024  # bytes in which the header that libsndfile writes has room
 _CODECS = {"PCM_16": "pcm_s16le", "PCM_24": "pcm_s24le", "FLOAT": "pcm_f32le"}  # ffmpeg's names
 _SET_ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of libsndfile's sndfile.h
 
@@ -75,7 +77,12 @@ def read(path: Path | str, start: int = 0, frames: int = -1) -> tuple[Audio, int
     """
     with _opened(path) as sound:
         wanted = sound.frames - start if frames < 0 else frames
-        sound.seek(start)
+        if not 0 <= start <= sound.frames:
+            raise _ends_early(path, start, wanted, 0)
+        try:
+            sound.seek(start)
+        except soundfile.LibsndfileError as error:
+            raise _undecodable(sound, path, start, wanted, error) from error
         return _next(sound, path, wanted), sound.samplerate
 
 
@@ -100,22 +107,10 @@ def _next(sound: soundfile.SoundFile, path: Path | str, wanted: int) -> Audio:
     start = sound.tell()
     try:
         samples = sound.read(wanted, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise InputError(
-            "audio file",
-            file=path,
-            expected=f"{wanted} frames from frame {start} on",
-            found=f"a file of {sound.frames} frames that cannot be decoded there ({error})",
-            remedy="replace the file by an undamaged copy",
-        ) from error
+    except (soundfile.LibsndfileError, MemoryError) as error:
+        raise _undecodable(sound, path, start, wanted, error) from error
     if len(samples) != wanted:
-        raise InputError(
-            "audio file",
-            file=path,
-            expected=f"{wanted} frames from frame {start} on, as the header says",
-            found=f"{len(samples)} frames: the file is cut short",
-            remedy="replace the file by an undamaged copy",
-        )
+        raise _ends_early(path, start, wanted, len(samples))
     # Integers are finite; the others have to be looked at.
     bad = 0 if sound.subtype.startswith("PCM") else np.count_nonzero(~np.isfinite(samples))
     if bad:
@@ -127,6 +122,26 @@ def _next(sound: soundfile.SoundFile, path: Path | str, wanted: int) -> Audio:
             remedy="export the file again from its source",
         )
     return np.ascontiguousarray(samples.T)
+
+
+def _undecodable(sound: soundfile.SoundFile, path: Path | str, start: int, wanted: int, error: Exception) -> InputError:
+    return InputError(
+        "audio file",
+        file=path,
+        expected=f"{wanted} frames from frame {start} on",
+        found=f"a file of {sound.frames} frames that cannot be decoded there ({error})",
+        remedy="replace the file by an undamaged copy",
+    )
+
+
+def _ends_early(path: Path | str, start: int, wanted: int, found: int) -> InputError:
+    return InputError(
+        "audio file",
+        file=path,
+        expected=f"{wanted} frames from frame {start} on, as the header says",
+        found=f"{found} frames: the file is cut short",
+        remedy="replace the file by an undamaged copy",
+    )
 
 
 def lossless_subtype(audio: Audio) -> str:
@@ -164,7 +179,10 @@ class Writer:
         form = "WAV" if frames * channels * _WIDTHS[subtype] <= LARGEST else "RF64"
         # By descriptor: libsndfile takes a name for what it is not ("-"), and soundfile only names in UTF-8.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-        self._sound = soundfile.SoundFile(descriptor, "w", sample_rate, channels, subtype, format=form)
+        try:
+            self._sound = soundfile.SoundFile(descriptor, "w", sample_rate, channels, subtype, format=form)
+        except soundfile.LibsndfileError as error:
+            raise self._refused(error) from error
         _leave_out_time(self._sound)
 
     def write(self, block: Audio) -> None:
@@ -177,19 +195,33 @@ class Writer:
         try:
             self._sound.write(block.T)
         except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all was written
-            raise InputError(
-                "space on the disk",
-                file=Path(self._path).parent,
-                expected="a folder that audio can be written to",
-                found=getattr(error, "error_string", "") or "a file that takes no more",
-                remedy="free space, or choose a place on a larger disk; then try again",
-            ) from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> InputError:
+        return InputError(
+            "space on the disk",
+            file=next(folder for folder in Path(self._path).absolute().parents if not folder.name.startswith(PARTIAL)),
+            expected="a folder that audio can be written to",
+            found=getattr(error, "error_string", "") or "a file that takes no more",
+            remedy="free space, or choose a place on a larger disk; then try again",
+        )
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._sound.close()
+        if self._sound.format == "RF64":
+            _forget_time(self._path)
+
+
+def _forget_time(path: Path | str) -> None:
+    """Set the time in the PEAK chunk of a finished file to zero: in an RF64 libsndfile always writes that chunk."""
+    with open(path, "r+b") as file:
+        at = file.read(_HEADER).partition(b"data")[0].find(b"PEAK")
+        if at >= 0:
+            file.seek(at + 12)  # behind name, size and version
+            file.write(bytes(4))
 
 
 def _leave_out_time(sound: soundfile.SoundFile) -> None:
@@ -246,20 +278,35 @@ def _copy(source: Path, header: WavHeader | None, wav: Path) -> None:
     stream = _first(source, streams)
     _refuse_form(source, stream.channels, stream.sample_rate)
     subtype = "FLOAT" if not 0 < stream.bits <= 24 else "PCM_16" if stream.bits <= 16 else "PCM_24"
-    said = _decode(source, wav, stream, ["-c:a", _CODECS[subtype]], header, length)
+    # Checksums of frames are looked at in lossless files alone: encoders of the others get them wrong.
+    checked = ["-err_detect", "crccheck"] if stream.bits else []
+    said = _decode(source, wav, stream, ["-c:a", _CODECS[subtype]], header, length, checked)
     found = _whole(source, wav)
     promised = _promised(stream, header, length)
     if found.frames < promised - (0 if stream.bits else _PADDING):
         raise _cut_short(source, promised, found.frames)
-    if said and stream.bits:
+    heard = [line for line in said.splitlines() if f"[{stream.codec} @" in line or "while decoding" in line]
+    if heard and stream.bits:  # what else it says is of pictures and tags
         raise InputError(
             "audio file",
             file=source,
             expected="lossless audio without damage",
-            found=f"damage that ffmpeg stepped over ({ffmpeg.reason(said, source)})",
+            found=f"damage that ffmpeg stepped over ({ffmpeg.reason(heard[-1], source)})",
             remedy="replace the file by an undamaged copy",
         )
+    if _is_unfinished_ogg(source):
+        _log.warning("%s does not say where it ends: it may be cut short", plain(source))
     _tell_of_damage(source, said)
+
+
+def _is_unfinished_ogg(path: Path) -> bool:
+    """Whether the last page of an Ogg file is not marked as the last: nothing else tells that it was cut."""
+    with open(path, "rb") as file:
+        if file.read(4) != b"OggS":
+            return False
+        file.seek(-min(_OGG_PAGE, path.stat().st_size), os.SEEK_END)
+        tail = file.read()
+    return not tail[tail.rfind(b"OggS") :][5:6] or not tail[tail.rfind(b"OggS") + 5] & 4
 
 
 def _copied_by_libsndfile(source: Path, wav: Path) -> bool:
@@ -290,6 +337,8 @@ def decode_to(source: Path | str, path: Path) -> int:
             length = true_length(source, header)
         except InputError as error:
             _log.warning("%s", error)
+    if length == 0:
+        raise _without_audio(source, "no sample")
     streams = ffmpeg.audio_streams(source)
     if streams is None:
         with TemporaryDirectory(dir=path.parent) as room:
@@ -311,25 +360,31 @@ def decode_to(source: Path | str, path: Path) -> int:
 
 
 def _decode(
-    source: Path, target: Path, stream: Stream, form: list[str], header: WavHeader | None, length: int | None
+    source: Path,
+    target: Path,
+    stream: Stream,
+    form: list[str],
+    header: WavHeader | None,
+    length: int | None,
+    reading: Sequence[str] = (),
 ) -> str:
-    """Have ffmpeg decode the first audio stream; returns what it said of damage.
+    """Have ffmpeg decode the first audio stream in a form; returns what it said of damage.
 
     The length of a wav is given, where its header does not tell it. Raises InputError where the disk has no room: a
     small file can hold days of silence.
     """
     free = shutil.disk_usage(target.parent).free
-    require_room(target.parent, stream.frames * _LEAST_FRAME, f"the decoded {source.name}")
-    reading: list[str] = []
+    if stream.bits and (needed := stream.frames * _LEAST_FRAME) > free:
+        raise _no_room(source, needed, free)
     if header is not None and length is not None and length != header.claimed:
-        reading = ["-f", "wav", "-ignore_length", "1"]
+        reading = [*reading, "-f", "wav", "-ignore_length", "1"]
         if header.plain:
             form = ["-af", f"atrim=end_sample={length // header.block}", *form]
     # RF64: a plain wav header cannot count beyond 4 GB, which is 3.4 hours.
     form = ["-map", "0:a:0", *form, "-rf64", "auto"]
     said = ffmpeg.decode(source, [(form, target)], reading, limit=free // 2)
     if target.stat().st_size >= free // 2:
-        require_room(target.parent, free, f"the decoded {source.name}")
+        raise _no_room(source, free, free)
     return said
 
 
@@ -361,6 +416,16 @@ def _whole(source: Path, wav: Path) -> AudioInfo:
             error.what, file=source, expected=error.expected, found=error.found, remedy=error.remedy
         ) from error
     return found
+
+
+def _no_room(source: Path, needed: int, free: int) -> InputError:
+    return InputError(
+        "space on the disk for what is decoded",
+        file=source,
+        expected=f"more than {amount(needed)}",
+        found=f"{amount(free)} free",
+        remedy="check that it is music of the length you expect; then free space, or choose a place on a larger disk",
+    )
 
 
 def _tell_of_damage(source: Path, said: str) -> None:
@@ -460,10 +525,11 @@ def _unknown_length(path: Path | str, found: str) -> InputError:
 
 
 def _missing(path: Path | str) -> InputError:
+    there = "a folder" if Path(path).is_dir() else "something that is no file"
     return InputError(
         "audio file",
         file=path,
         expected="an audio file",
-        found="no such file" if not Path(path).exists() else "a folder",
+        found=there if Path(path).exists() else "no such file",
         remedy="check the path, or restore the file",
     )

@@ -10,6 +10,7 @@ import email.utils
 import fcntl
 import hashlib
 import http.client
+import ipaddress
 import json
 import os
 import random
@@ -37,6 +38,7 @@ _ATTEMPTS = 6  # failures in a row that gained no byte; also how often a transfe
 _PAUSE = 1.0  # seconds after the first failure, doubled after each further one
 _LONGEST_PAUSE = 60.0  # seconds
 _LONGEST_WAIT = 300.0  # seconds, whatever a server's Retry-After says
+_PORTS = {"http": 80, "https": 443}
 _sleep = time.sleep
 
 
@@ -62,11 +64,12 @@ def download(
     """Stream `url` to `path`, whole and verified or not at all, going on where an earlier call was cut short.
 
     `checksum` is (algorithm of hashlib, hexadecimal digest), `size` is in bytes. `token` is sent as a bearer token to
-    the host of `url` only; neither it nor the query of `url` is logged or stored. Raises InputError where the server
-    refuses, goes on failing, or sends other bytes than expected, where the disk is too small, and where another
-    process is fetching the same file.
+    the origin of `url` only (scheme, host and port), and over https unless that is this machine; neither it nor the
+    query of `url` is logged or stored. Raises InputError where the server refuses, goes on failing, or sends other
+    bytes than expected, where the disk is too small or refuses, and where another process is fetching the same file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(path.parent, path.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(path.parent, path.name), _partial_of(path, _shown(url), size) as partial:
         for last in (False, True):
             _persist(lambda: _transfer(url, partial, token, log), url, log, lambda: partial.offset)
@@ -118,10 +121,20 @@ def remote_files(record_url: str, token: str | None = None) -> list[RemoteFile]:
     return files
 
 
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of an address: who is asked. A token for one origin is for no other."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:  # no number
+        port = None
+    return parts.scheme.lower(), (parts.hostname or "").lower(), port or _PORTS.get(parts.scheme.lower())
+
+
 class _Entry(BaseModel):
     """What a record says of a file; the newer form has `content` beside a `self` that only describes."""
 
-    key: Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]*[^/\\\x00.][^/\\\x00]*$")]
+    key: Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f\x7f.\-][^/\\\x00-\x1f\x7f]*$", max_length=80)]
     size: NonNegativeInt
     checksum: Annotated[str, StringConstraints(pattern=r"^(md5|sha1|sha256|sha512):[0-9a-fA-F]+$")]
     links: dict[str, str]
@@ -330,10 +343,12 @@ def _extent(answer: requests.Response) -> tuple[int, int | None]:
 def _ask(url: str, headers: dict[str, str], token: str | None) -> Iterator[requests.Response]:
     """The answer to a GET, if it is of use. Causes are not chained: their messages hold the query of the address."""
     headers = {"Accept-Encoding": "identity", **headers}
+    signed = _Signed(url, token)
     try:
-        with requests.get(url, stream=True, timeout=_TIMEOUT, headers=headers, auth=_bearer(token)) as answer:
-            _refuse_status(url, answer)
-            yield answer
+        with _Session() as session:
+            with session.get(url, stream=True, timeout=_TIMEOUT, headers=headers, auth=signed) as answer:
+                _refuse_status(url, answer)
+                yield answer
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         found = f"no usable answer ({type(error).__name__})"
         passing = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
@@ -342,24 +357,51 @@ def _ask(url: str, headers: dict[str, str], token: str | None) -> Iterator[reque
         raise _failed(url, "the file", found) from None
 
 
-def _bearer(token: str | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest] | None:
-    if not token:
-        return None
-    if not re.fullmatch(r"[!-~]+", token):
-        raise InputError(
-            "setting ISOLATION_DOWNLOAD_TOKEN",
-            expected="printable ASCII characters without spaces",
-            found="others among them",
-            remedy="copy the token again",
-        )
+class _Session(requests.Session):
+    """Asks without the logins of the user's .netrc, and takes what proves who asks to no other origin."""
 
-    # A header given as such would give way to an entry in the user's .netrc. On the way to another host requests
-    # takes it off.
-    def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {token}"
-        return request
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        # requests keeps it from http to https of one host, and adds what .netrc has for the new one.
+        if origin(prepared_request.url or "") != origin(response.request.url or ""):
+            prepared_request.headers.pop("Authorization", None)
 
-    return sign
+
+class _Signed(requests.auth.AuthBase):
+    """Signs a request with a bearer token, else with what stands in the address; never by .netrc."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self._token = token
+        if not token:
+            return
+        scheme, host, _ = origin(url)
+        if scheme != "https" and not _is_this_machine(host):
+            raise InputError(
+                "setting ISOLATION_DOWNLOAD_TOKEN",
+                expected="an address with https://, so that nobody on the way can read the token",
+                found=_shown(url),
+                remedy="correct ISOLATION_RECORDS_URL, or unset ISOLATION_DOWNLOAD_TOKEN",
+            )
+        if not re.fullmatch(r"[!-~]+", token):
+            raise InputError(
+                "setting ISOLATION_DOWNLOAD_TOKEN",
+                expected="printable ASCII characters without spaces",
+                found="others among them",
+                remedy="copy the token again",
+            )
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+            return request
+        user, password = requests.utils.get_auth_from_url(request.url or "")
+        return requests.auth.HTTPBasicAuth(user, password)(request) if user or password else request
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _refuse_status(url: str, answer: requests.Response) -> None:

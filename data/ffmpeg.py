@@ -139,7 +139,8 @@ def decode(
     if code == 0:
         return said
     if os.strerror(errno.ENOSPC) in said:
-        raise os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "space on the disk", file=written[0].parent)
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise os_error(full, "space on the disk for what is decoded", file=source)
     raise InputError(
         "audio file",
         file=source,

@@ -129,13 +129,15 @@ def standing(job: TrackJob) -> PreparedTrack | Outdated:
     """What stands of a track: both steps as they would be made now, or why not."""
     layout, (dataset, slug) = Layout(job.root), (job.dataset.name, job.row.slug)
     folder, recipe = layout.stems(dataset, slug), stems_recipe(job)
-    stems = cache.recall(folder)
+    try:
+        stems, normalised = cache.recall(folder), cache.recall(layout.normalised(dataset, slug))
+    except InputError as problem:
+        return Outdated(STEMS, f"cannot be read ({problem.found})", (problem.file or str(folder),))
     if stems is None:
         return Outdated(STEMS, _absent(folder))
     if stems.fingerprint != recipe.fingerprint:
         return _outdated_stems(job, stems, recipe)
     folder, recipe = layout.normalised(dataset, slug), normalised_recipe(stems.version)
-    normalised = cache.recall(folder)
     if normalised is None:
         return Outdated(NORMALISED, _absent(folder))
     if normalised.fingerprint != recipe.fingerprint:

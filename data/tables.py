@@ -16,8 +16,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import InputError
-from data.files import publish
+from data.errors import InputError, os_error
+from data.files import obstacle, publish
+from data.text import one_line
+
+_WRONG = (ValueError, TypeError, LookupError, AttributeError)
+MOST_ROWS = 100_000_000  # beyond that, a number in a damaged file
 
 
 @dataclass(frozen=True)
@@ -79,42 +83,68 @@ def write_table(path: Path, frame: pd.DataFrame, table: Table) -> None:
     Raises ValueError where a column is missing or surplus, or a value does not fit its type.
     """
     rows = table._arrow(frame)
-    with publish(path) as partial:
-        pq.write_table(rows, partial)
+    with publish(path) as partial, open(partial, "wb") as file:
+        pq.write_table(rows, file, write_page_checksum=True)
 
 
 def read_table(path: Path, table: Table | None = None) -> pd.DataFrame:
     """Read a Parquet table; with `table`, check that its columns are the declared ones.
 
-    Raises InputError for a missing file, a file that is not Parquet, or one with other columns.
+    Raises InputError for a missing file, one that may not be read, a file that is not Parquet or is damaged, and one
+    with other columns.
     """
-    if not path.is_file():
+    what = f"table {path.name}"
+    try:
+        found = obstacle(path)
+    except OSError as error:
+        raise os_error(error, what, file=path) from error
+    if found is not None:
         raise InputError(
-            f"table {path.name}",
+            what,
             file=path,
             expected="a Parquet table",
-            found="no such file",
+            found=found,
             remedy="materialise the asset that writes it first",
         )
-    try:
-        rows = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"table {path.name}",
-            file=path,
-            expected="a Parquet table",
-            found=f"a file that is not one ({error})",
-            remedy="delete the file and materialise its asset again",
-        ) from error
+    rows, frame = _read(path, what)
     if table is not None and not rows.schema.remove_metadata().equals(table.schema.remove_metadata()):
         raise InputError(
-            f"table {path.name}",
+            what,
             file=path,
             expected=f"columns {', '.join(f'{f.name} {f.type}' for f in table.schema)}",
-            found=", ".join(f"{f.name} {f.type}" for f in rows.schema),
+            found=", ".join(f"{f.name} {f.type}" for f in rows.schema)[:500],
             remedy="materialise its asset again with this version of the project",
         )
-    return rows.to_pandas()
+    return frame
+
+
+def _read(path: Path, what: str) -> tuple[pa.Table, pd.DataFrame]:
+    """The rows of a Parquet file, whole: checksums agree, text is text. Raises InputError as `read_table` does."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise os_error(error, what, file=path) from error
+    try:
+        with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as parquet:
+            if parquet.metadata.num_rows > MOST_ROWS:
+                raise ValueError(f"{parquet.metadata.num_rows} rows")
+            rows = parquet.read()
+        rows.validate(full=True)
+        frame = rows.to_pandas()
+        # pandas goes by a note of its own in the file, which no checksum guards.
+        if list(frame.columns) != rows.schema.names or not isinstance(frame.index, pd.RangeIndex):
+            raise ValueError("columns under other names than the schema's")
+        return rows, frame
+    # Arrow tells of damage by errors of a dozen kinds, OSError and MemoryError among them.
+    except (pa.ArrowException, OSError, MemoryError, ArithmeticError, *_WRONG) as error:
+        raise InputError(
+            what,
+            file=path,
+            expected="a Parquet table",
+            found=f"{len(content)} bytes that are none, or are damaged ({one_line(error)[:200]})",
+            remedy="delete the file and materialise its asset again",
+        ) from error
 
 
 def _plain(value: Any) -> Any:

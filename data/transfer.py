@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from data.errors import InputError
+from data.errors import InputError, os_error
 
 Log = Callable[[str], None]
 
@@ -46,11 +46,15 @@ class Progress:
 
 @contextmanager
 def disk_errors(folder: Path, name: str) -> Iterator[None]:
+    """Tell as InputError what the disk refuses while `name` is written into `folder`."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        # Errors of decoders have no number; a seek to nowhere, as a damaged archive makes, has this one.
+        if error.errno in (None, errno.EINVAL):
             raise
+        if error.errno not in _NO_ROOM:
+            raise os_error(error, f"writing {name}") from error
         raise _no_room(folder, f"enough for {name}", f"{error.strerror}; {amount(_free(folder))} free") from error
 
 

@@ -10,23 +10,36 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data.errors import InputError
+from data.yaml_files import read_yaml
 
 CANDIDATES = Path(__file__).with_name("candidates")
 
-Size = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+NAME = r"^[a-z0-9][a-z0-9_-]{0,99}$"  # of a candidate: its file, its partition key, a part of folder names
+_NAMING = "a file name of lower-case letters, digits, - and _, for it names the candidate"
+
+# Far above what has been trained anywhere. Candidates come with checkpoints from strangers too: sizes beyond these are
+# typing errors or meant to do harm.
+Width = Annotated[int, Field(gt=0, le=16_384)]
+Depth = Annotated[int, Field(gt=0, le=128)]
+Count = Annotated[int, Field(gt=0, le=100_000_000)]
+Batch = Annotated[int, Field(gt=0, le=65_536)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+NotNegative = Annotated[float, Field(ge=0, le=1e9)]
+Hertz = Annotated[float, Field(gt=0, le=22050)]
+Decibels = Annotated[float, Field(ge=-200, le=200)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+MOST_OVERLAP = 64  # windows over one sample; a spectrum holds so many times the numbers of its waveform
 
 
 class Section(BaseModel):
@@ -38,13 +51,16 @@ class Section(BaseModel):
 class StftSettings(Section):
     """The short-time Fourier transform: Hann window and hop, in samples at 44100 Hz."""
 
-    window: Annotated[int, Field(ge=4, multiple_of=2)]
-    hop: Size
+    window: Annotated[int, Field(ge=4, le=32_768, multiple_of=2)]
+    hop: Annotated[int, Field(gt=0, le=32_768)]
 
     @model_validator(mode="after")
     def _windows_overlap(self) -> Self:
         if self.hop > self.window // 2:
             raise ValueError(f"hop must be at most half the window ({self.window // 2}), found {self.hop}")
+        if self.hop * MOST_OVERLAP < self.window:
+            least = -(-self.window // MOST_OVERLAP)
+            raise ValueError(f"hop must be at least a {MOST_OVERLAP}th of the window ({least}), found {self.hop}")
         return self
 
 
@@ -55,14 +71,14 @@ class ReportNetworkSettings(Section):
     channels: Literal["separate", "together"]
     input: Literal["complex", "magnitude", "log_magnitude"]
     standardise: bool
-    bandwidth_hz: Annotated[float, Field(gt=0, le=22050)] | None
-    awareness: Annotated[int, Field(ge=0)]
-    pre_fc: list[Size]
-    lstm_hidden: Size
-    lstm_layers: Size
+    bandwidth_hz: Hertz | None
+    awareness: Annotated[int, Field(ge=0, le=1000)]
+    pre_fc: Annotated[list[Width], Field(max_length=128)]
+    lstm_hidden: Width
+    lstm_layers: Depth
     bidirectional: bool
     skip: bool
-    fc: list[Size]
+    fc: Annotated[list[Width], Field(max_length=128)]
     norm: Literal["none", "layer", "batch"]
     output: Literal["spectrum", "complex_mask", "mask"]
     mask_bound: Positive
@@ -83,7 +99,7 @@ def _ranges_rise(ranges: list[BandRangeSettings]) -> list[BandRangeSettings]:
     return ranges
 
 
-Bands = Annotated[list[BandRangeSettings], Field(min_length=1), AfterValidator(_ranges_rise)]
+Bands = Annotated[list[BandRangeSettings], Field(min_length=1, max_length=1000), AfterValidator(_ranges_rise)]
 
 
 class BandSplitNetworkSettings(Section):
@@ -91,10 +107,10 @@ class BandSplitNetworkSettings(Section):
 
     name: Literal["bandsplit"]
     bands: Bands
-    features: Size
-    blocks: Size
-    lstm_hidden: Size
-    mask_hidden: Size
+    features: Width
+    blocks: Depth
+    lstm_hidden: Width
+    mask_hidden: Width
     mask_bound: Positive | None
 
 
@@ -102,9 +118,9 @@ class OpenUnmixNetworkSettings(Section):
     """Open-Unmix's network. Explained in `models.networks.openunmix`."""
 
     name: Literal["openunmix"]
-    bandwidth_hz: Annotated[float, Field(gt=0, le=22050)]
-    hidden: Annotated[int, Field(gt=0, multiple_of=2)]
-    lstm_layers: Size
+    bandwidth_hz: Hertz
+    hidden: Annotated[int, Field(gt=0, le=16_384, multiple_of=2)]
+    lstm_layers: Depth
     bidirectional: bool
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
@@ -113,11 +129,11 @@ class HTDemucsNetworkSettings(Section):
     """Hybrid Transformer Demucs, from the package demucs. Explained in `models.networks.packaged`."""
 
     name: Literal["htdemucs"]
-    channels: Annotated[int, Field(gt=0, multiple_of=8)]
-    growth: Size
-    transformer_channels: Annotated[int, Field(gt=0, multiple_of=4)]
-    transformer_layers: Size
-    transformer_heads: Size
+    channels: Annotated[int, Field(gt=0, le=4096, multiple_of=8)]
+    growth: Annotated[int, Field(gt=0, le=16)]
+    transformer_channels: Annotated[int, Field(gt=0, le=16_384, multiple_of=4)]
+    transformer_layers: Depth
+    transformer_heads: Depth
 
     @model_validator(mode="after")
     def _heads_share_the_channels(self) -> Self:
@@ -134,11 +150,11 @@ class BSRoformerNetworkSettings(Section):
 
     name: Literal["bs_roformer"]
     bands: Bands
-    features: Size
-    blocks: Size
-    heads: Size
-    head_features: Annotated[int, Field(gt=0, multiple_of=2)]
-    mask_layers: Size
+    features: Width
+    blocks: Depth
+    heads: Depth
+    head_features: Annotated[int, Field(gt=0, le=4096, multiple_of=2)]
+    mask_layers: Depth
 
 
 class ContrastiveCosineSettings(Section):
@@ -170,15 +186,15 @@ class L1Settings(Section):
 class NoiseSettings(Section):
     """White Gaussian noise on the fly: `profiles` (N) noises for each of the M `snrs_db`."""
 
-    profiles: Annotated[int, Field(ge=0)]
-    snrs_db: list[float]
+    profiles: Annotated[int, Field(ge=0, le=1000)]
+    snrs_db: Annotated[list[Decibels], Field(max_length=1000)]
 
 
 class AugmentationSettings(Section):
     """Changes drawn anew for every chunk; `remix` is explained in `data.chunks`, the others in `models.augment`."""
 
     remix: Share
-    gain_db: list[float] = Field(min_length=2, max_length=2)
+    gain_db: list[Decibels] = Field(min_length=2, max_length=2)
     swap_channels: Share
     flip_sign: Share
 
@@ -205,7 +221,7 @@ class PlateauSettings(Section):
     """The learning rate times `factor` whenever `epochs` epochs in a row were no better on the validation tracks."""
 
     name: Literal["plateau"]
-    epochs: Size
+    epochs: Count
     factor: Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -221,24 +237,24 @@ class TrainingSettings(Section):
     skipped. `precision`: of the network's own arithmetic; `auto` is what the device is good at.
     """
 
-    seed: Annotated[int, Field(ge=0)]
-    epochs: Size
-    steps_per_epoch: Size
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    epochs: Count
+    steps_per_epoch: Count
     minutes: Positive | None
-    batch_size: Size
-    chunk_seconds: Positive
-    learning_rate: Positive
-    warmup_steps: Annotated[int, Field(ge=0)]
+    batch_size: Batch
+    chunk_seconds: Annotated[float, Field(gt=0, le=600)]
+    learning_rate: Annotated[float, Field(gt=0, le=1000)]
+    warmup_steps: Annotated[int, Field(ge=0, le=100_000_000)]
     schedule: ScheduleSettings
     weight_decay: NotNegative
     clip_norm: Positive
-    max_skipped_steps: Annotated[int, Field(ge=0)]
+    max_skipped_steps: Annotated[int, Field(ge=0, le=100_000_000)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     keep_best: Literal["usdr", "loss"]
-    early_stopping_epochs: Size | None
+    early_stopping_epochs: Count | None
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     compile: bool
-    loader_threads: Size
+    loader_threads: Annotated[int, Field(gt=0, le=1024)]
     augmentation: AugmentationSettings
 
 
@@ -258,8 +274,8 @@ LossSettings = Annotated[
 class Candidate(Section):
     """All settings of one separator. `name` is the name of its file and its partition key."""
 
-    name: str
-    description: str
+    name: Annotated[str, Field(max_length=100)]
+    description: Annotated[str, Field(max_length=10_000)]
     stft: StftSettings
     network: NetworkSettings
     loss: LossSettings
@@ -268,8 +284,11 @@ class Candidate(Section):
 
 
 def candidate_names(folder: Path = CANDIDATES) -> list[str]:
-    """The names of the candidates in `folder`, sorted."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    """The names of the candidates in `folder`, sorted: its YAML files whose names can name one.
+
+    Others are passed over; asked for by name, they are refused with the reason.
+    """
+    return sorted(path.stem for path in folder.glob("*.yaml") if re.fullmatch(NAME, path.stem) and path.is_file())
 
 
 def candidate_path(name: str, folder: Path = CANDIDATES) -> Path:
@@ -281,7 +300,9 @@ def candidate_path(name: str, folder: Path = CANDIDATES) -> Path:
             file=folder,
             expected=f"one of {', '.join(names) or 'no candidates: the folder has no *.yaml'}",
             found=name,
-            remedy=f"choose one of these, or write {name}.yaml in that folder",
+            remedy=f"choose one of these, or write {name}.yaml in that folder"
+            if re.fullmatch(NAME, name)
+            else f"choose one of these; {_NAMING}",
         )
     return folder / f"{name}.yaml"
 
@@ -289,37 +310,21 @@ def candidate_path(name: str, folder: Path = CANDIDATES) -> Path:
 def load_candidate(path: Path | str) -> Candidate:
     """Read and validate a candidate: a YAML file, or the name of one in `models/candidates`.
 
-    Raises InputError for an unknown candidate, a file that is not YAML, and, all at once, for every bad key in it.
+    Raises InputError for an unknown candidate, a file that cannot be read or is not YAML, and, all at once, for every
+    bad key in it.
     """
     path = Path(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         path = candidate_path(str(path))
-    if not path.is_file():
-        raise InputError(
-            f"candidate {path.stem}",
-            file=path,
-            expected=f"a YAML file, or the name of a candidate: {', '.join(candidate_names())}",
-            found="no such file",
-            remedy="check the path",
-        )
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", path.stem):
-        raise InputError(
-            f"candidate {path.stem}",
-            file=path,
-            expected="a file name of lower-case letters, digits, - and _, for it names the candidate",
-            found=path.name,
-            remedy="rename the file",
-        )
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"candidate {path.stem}",
-            file=path,
-            expected="a YAML file",
-            found=" ".join(str(error).split()),
-            remedy="correct the file there",
-        ) from error
+    what = f"candidate {path.stem}"
+    content = read_yaml(
+        path,
+        what,
+        expected=f"a YAML file of settings, or the name of a candidate: {', '.join(candidate_names())}",
+        remedy="check the path, and what stands in the file",
+    )
+    if not re.fullmatch(NAME, path.stem):
+        raise InputError(what, file=path, expected=_NAMING, found=path.name, remedy="rename the file")
     return parse_candidate(path.stem, content, file=path)
 
 
@@ -337,10 +342,20 @@ def parse_candidate(name: str, content: Any, file: Path | None = None) -> Candid
             remedy="start from a copy of another candidate",
         )
     problems: list[tuple[str, str, str]] = []
+    try:
+        values = json.dumps({**content, "name": name}, default=str)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"candidate {name}",
+            file=file,
+            expected="settings that are text, numbers and lists of them",
+            found=str(error),
+            remedy="start from a copy of another candidate",
+        ) from error
     if "name" in content:
         problems.append(("name", "no such key: the file name is the name", _shown(content["name"])))
     try:
-        candidate = Candidate.model_validate_json(json.dumps({**content, "name": name}, default=str))
+        candidate = Candidate.model_validate_json(values)
     except ValidationError as error:
         problems += [_problem(fault, content) for fault in error.errors(include_url=False)]
     if problems:
@@ -393,23 +408,8 @@ def _keys(section: type[BaseModel]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    try:
+        text = json.dumps(value, default=str)
+    except (ValueError, TypeError):
+        return f"a {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people expect it: 1e-3 is a number, and a key that stands twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# PyYAML follows YAML 1.1, where 1e-3 is a string for want of a dot.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)

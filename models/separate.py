@@ -20,6 +20,7 @@ by piece, so that a song never has to be in memory as a whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -128,7 +129,8 @@ def separate_stream(
     `read(start, frames)` gives the mixture, which is read through once for its level and then window by window. The
     separator hears `batch` windows at a time, all of one length: that of `layout_of`, or the whole song where that is
     shorter. At either end of the song, where there is no music for a context, its window holds more of the other side.
-    Raises InputError for music without a frame, ValueError for a fade longer than a chunk.
+    Raises InputError for music without a frame, for samples that are not finite, in the music or in what the separator
+    makes of it, and ValueError for a fade longer than a chunk.
     """
     if frames < 1:
         raise InputError(
@@ -138,6 +140,13 @@ def separate_stream(
     layout = layout_of(hop, separator.context_seconds, chunk_seconds, fade_seconds)
     fade, length = layout.fade, min(layout.window, _whole(frames, hop))
     level = level_of_song(read(start, min(layout.chunk, frames - start)) for start in range(0, frames, layout.chunk))
+    if not math.isfinite(level):
+        raise InputError(
+            "mixture",
+            expected="finite samples",
+            found="samples that are infinite or no numbers",
+            remedy="look at where the audio came from: no sound has such samples",
+        )
 
     def heard_from(start: int) -> Audio:
         mixture = read(start, min(length, frames - start))
@@ -148,6 +157,8 @@ def separate_stream(
     windows = _windows(frames, layout, hop)
     while together := list(islice(windows, max(batch, 1))):
         heard = separator(np.stack([heard_from(window.start) for window in together]), level)
+        if not np.isfinite(heard).all():
+            raise _not_finite(separator, together[0].start)
         for window, vocals in zip(together, heard, strict=True):
             own = vocals[:, window.first - window.start : window.end - window.start]
             shared = tail.shape[1]
@@ -158,6 +169,17 @@ def separate_stream(
             tail = own[:, kept:].copy()  # a view would keep the whole batch
             if progress is not None:
                 progress(window.end / frames)
+
+
+def _not_finite(separator: Separates, start: int) -> InputError:
+    candidate = getattr(separator, "candidate", None)
+    return InputError(
+        f"separator {candidate.name}" if isinstance(candidate, Candidate) else "separator",
+        expected="vocals of finite samples",
+        found=f"samples that are infinite or no numbers, from the window at {start / SAMPLE_RATE:.1f} s on",
+        remedy="use another separator, or train this one again with a lower training.learning_rate or "
+        "training.precision: float32",
+    )
 
 
 class Layout(NamedTuple):

@@ -17,7 +17,7 @@ from data.errors import InputError
 from data.layout import REPORT_FILE, Layout
 from data.recognition import require_library
 from data.settings import Settings, load_settings
-from data.text import say
+from data.text import one_line, say
 from models.candidate import candidate_path, load_candidate
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _conclude(tally: Tally, settings: Settings) -> int:
     with suppress(InputError):
         table = LEADERBOARD.read(layout.leaderboard)
         own = table.loc[table["source"] == "this project", list(AT_A_GLANCE)].dropna(axis="columns", how="all")
-        say(f"\n{markdown_table(own)}", sys.stdout)
+        say(f"\n{markdown_table(own, one_line)}", sys.stdout)
     if tally.failures:
         say("\n" + "\n\n".join(tally.failures))
     if tally.made or tally.failures:

@@ -18,6 +18,8 @@ from data.command import run_command
 from data.errors import InputError
 from data.files import publish_folder
 from data.heard import seen_tracks
+from data.layout import Layout
+from data.ownership import own
 from data.placements import Placements, write_placements
 from data.recipe import listing
 from data.settings import Settings, load_settings
@@ -70,7 +72,6 @@ def _write(settings: Settings, file: Path) -> int:
 
 def _redraw(settings: Settings, sure: bool) -> int:
     from assets.training_set import draw_parameters, placements, read_duplicates, read_manifest
-    from data.layout import Layout
 
     if settings.splits is not None:
         raise InputError(
@@ -94,6 +95,13 @@ def _redraw(settings: Settings, sure: bool) -> int:
     if not sure:
         print("Nothing was changed. Say --yes to go by this draw from now on.")
         return NOT_DONE
+    with own(settings.root, "python -m pipelines.splits redraw"):
+        _go_by(layout, before, after)
+    print("The next `make run` goes by it.")
+    return 0
+
+
+def _go_by(layout: Layout, before: Placements, after: Placements) -> None:
     if before.tracks:
         kept = layout.placements.with_name(f"splits.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.yaml")
         write_placements(kept, before)
@@ -102,8 +110,6 @@ def _redraw(settings: Settings, sure: bool) -> int:
     with publish_folder(layout.splits):
         pass
     write_placements(layout.placements, after)
-    print("The next `make run` goes by it.")
-    return 0
 
 
 def _voided(settings: Settings, manifest: pd.DataFrame, drawn: pd.DataFrame) -> list[str]:
@@ -111,7 +117,6 @@ def _voided(settings: Settings, manifest: pd.DataFrame, drawn: pd.DataFrame) -> 
     from assets.partitions import CANDIDATES
     from assets.separators import heard_by_checkpoint
     from assets.training_set import artist_keys, same_recordings
-    from data.layout import Layout
 
     layout, tracks = Layout(settings.root), held_out(manifest, drawn)
     pairs = same_recordings(settings.root)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,28 @@ def hq(tmp_path: Path) -> Path:
 def quiet() -> Callable[[str], None]:
     """A log that nobody reads."""
     return lambda _: None
+
+
+@pytest.fixture
+def without_privileges(tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
+    """Inside, files may not be read whose permissions say so: root may read everything."""
+
+    @contextmanager
+    def inside() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        for folder in (tmp_path, *tmp_path.parents):
+            if not folder.is_relative_to(tempfile.gettempdir()) or folder == Path(tempfile.gettempdir()):
+                break
+            folder.chmod(folder.stat().st_mode | 0o055)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return inside
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tarfile
 import zipfile
 from abc import ABC, abstractmethod
@@ -14,7 +16,7 @@ import pandas as pd
 from data import cache
 from data.archives import extract_archive
 from data.download import RemoteFile, download
-from data.errors import InputError
+from data.errors import InputError, os_error
 from data.files import sha256_of
 from data.layout import Layout
 from data.recipe import Recipe
@@ -91,9 +93,13 @@ def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) ->
     Raises InputError where the path leads nowhere or to another kind of file.
     """
     path = Path(value).expanduser().absolute()
-    if path.is_dir():
-        return path
-    if path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+    try:
+        if path.is_dir():
+            return path
+        packed = path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    except OSError as error:
+        raise os_error(error, f"setting ISOLATION_{dataset.upper()}", file=path) from error
+    if packed:
         status = path.stat()
         recipe = Recipe("1", {"archive": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}, {})
         folder = Layout(settings.root).raw(dataset)
@@ -114,20 +120,28 @@ def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) ->
     )
 
 
-def fetched(settings: Settings, dataset: str, file: RemoteFile, log: Log) -> Path:
+def fetched(
+    settings: Settings,
+    dataset: str,
+    file: RemoteFile,
+    log: Log,
+    *,
+    token: str | None = None,
+    verify: Callable[[Path], None] = lambda _: None,
+) -> Path:
     """The folder with the unpacked content of an archive that is downloaded first, unless that was done before.
 
-    A verified archive is kept until it is unpacked, so that a run that was killed goes on where it was. Raises
-    InputError where the download fails or what came is no archive.
+    A verified archive is kept until it is unpacked, so that a run that was killed goes on where it was. `token` is
+    sent to the origin of the file's address only; `verify` looks at what was unpacked, for an archive whose own bytes
+    its server may change. Raises InputError where the download fails, what came is no archive, or `verify` does.
     """
     downloads = Layout(settings.root).downloads(dataset)
-    folder = downloads / file.name.partition(".")[0]
+    folder = downloads / re.sub(r"\.(zip|tar|tgz|tar\.\w+)$", "", file.name)
     archive = downloads / file.name
     recipe = Recipe("1", {"url": file.url.split("?")[0], "checksum": list(file.checksum or [])}, {})
 
     def work(partial: Path) -> dict[str, Any]:
-        if not archive.is_file():
-            token = settings.download_token.get_secret_value() if settings.download_token else None
+        if not (archive.is_file() and _agrees(archive, file)):
             download(file.url, archive, checksum=file.checksum, size=file.size, token=token, log=log)
         if not (zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive)):
             size = archive.stat().st_size
@@ -140,8 +154,29 @@ def fetched(settings: Settings, dataset: str, file: RemoteFile, log: Log) -> Pat
             )
         log(f"unpacking {file.name}")
         extract_archive(archive, partial)
+        try:
+            verify(partial)
+        except InputError:
+            archive.unlink()  # kept, it would be taken the next time too
+            raise
         return {"url": file.url.split("?")[0], "sha256": sha256_of(archive)}
 
     cache.make(folder, recipe, work)
     archive.unlink(missing_ok=True)
     return folder
+
+
+def _agrees(archive: Path, file: RemoteFile) -> bool:
+    """Whether an archive that an earlier call left is the one that is wanted, as far as its checksum is known."""
+    if file.checksum is None:
+        return True
+    algorithm, digest = file.checksum
+    with open(archive, "rb") as packed:
+        return hashlib.file_digest(packed, algorithm).hexdigest() == digest
+
+
+def contents_of(folder: Path, *patterns: str) -> str:
+    """One SHA-256 over names and bytes of the files below `folder` whose names fit, wherever they lie."""
+    found = {path for pattern in patterns for path in folder.rglob(pattern)}
+    lines = sorted(f"{sha256_of(path)}  {path.name}\n" for path in found)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -30,6 +30,9 @@ _LOOKS_PER_COLUMN = 4  # spectra averaged where a column stands for more sound t
 _SHADES = 40  # few enough for a small file, more than the eye tells apart
 _COLOURS = matplotlib.colormaps["magma"]
 
+# Titles and names are shown as they are: a dollar sign in one begins no formula.
+_as_written = matplotlib.rc_context({"text.parse_math": False})
+
 Picture = npt.NDArray[np.float64]
 
 
@@ -85,6 +88,7 @@ def spectrogram_png(decibels: Picture, top: float) -> bytes:
     return picture.getvalue()
 
 
+@_as_written
 def waveforms_and_spectrograms(
     mixture: Audio, predicted: Audio, truth: Audio, sample_rate: int = SAMPLE_RATE, title: str = ""
 ) -> bytes:
@@ -128,6 +132,7 @@ def frequency_position(hz: float) -> float:
     return float(np.log(hz / LOWEST_HZ) / np.log(HIGHEST_HZ / LOWEST_HZ))
 
 
+@_as_written
 def curves_figure(curves: pd.DataFrame, title: str = "", theme: Theme = LIGHT) -> bytes:
     """Training and validation loss, and validation uSDR, against steps; PNG bytes.
 
@@ -162,6 +167,7 @@ def curves_figure(curves: pd.DataFrame, title: str = "", theme: Theme = LIGHT) -
     return _png(figure)
 
 
+@_as_written
 def scores_figure(scores: pd.DataFrame, theme: Theme = LIGHT) -> bytes:
     """Every track of every method as a dot, their average as a bar: uSDR (mean) and cSDR (median) apart; PNG bytes.
 

@@ -112,7 +112,8 @@ def build_report(report: EvaluationReport, output: Path, *, now: datetime | None
         )
     )
     with publish(output) as partial:
-        partial.write_text(content, encoding="utf-8")
+        # Names need not be UTF-8, and this page is for reading.
+        partial.write_text(content, encoding="utf-8", errors="backslashreplace")
     return output
 
 

@@ -7,6 +7,7 @@ import.
 from __future__ import annotations
 
 import io
+import textwrap
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -122,4 +123,5 @@ def _text(name: str, markdown: str) -> Summary:
 
 def _settings(run: RunStart) -> str:
     settings = yaml.safe_dump(run.candidate.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    return f"{start_line(run)}\n\n```\n{settings}```\n"
+    # TensorBoard shows Markdown. Where every line is indented nothing in it is, whatever a candidate's settings say.
+    return textwrap.indent(f"{start_line(run)}\n\n{settings}", "    ")

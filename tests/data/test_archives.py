@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import random
 import resource
 import stat
 import tarfile
@@ -238,6 +239,78 @@ def test_too_many_members_are_refused(
     members = [(name, b"") for name in "abcd"]
     refuses(write(tmp_path / "many", *members), folder, "at most 3 members", "d")
     extract_archive(write(tmp_path / "few", *members[:3]), folder)
+
+
+@pytest.mark.parametrize("write", [write_zip, write_tar])
+def test_more_members_than_a_dataset_of_that_size_has_are_refused(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
+) -> None:
+    monkeypatch.setattr("data.archives._MEMBERS_ALWAYS", 3)
+    empty = [(f"empty{number}", b"") for number in range(100)]
+    with pytest.raises(InputError, match="members in an archive of its size"):
+        extract_archive(write(tmp_path / "many", *empty), folder)
+    assert names(folder) == []
+    full = [(f"full{number}", os.urandom(1000)) for number in range(100)]
+    extract_archive(write(tmp_path / "full", *full), folder)
+
+
+@pytest.mark.parametrize("write", [write_zip, write_tar])
+@pytest.mark.parametrize("deep", ["a/" * 1500 + "x", "a/" * 1500, "a/" * 51 + "x"])
+def test_folders_that_are_too_deep_are_refused(
+    tmp_path: Path, folder: Path, deep: str, write: Callable[..., Path]
+) -> None:
+    archive = write(tmp_path / "deep", ("good", b"good"), (deep, b""))
+    with pytest.raises(InputError, match="50 folders deep"):
+        extract_archive(archive, folder)
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "//", "./."])
+def test_members_of_a_zip_without_a_name_are_refused(tmp_path: Path, folder: Path, name: str) -> None:
+    class Nameless(zipfile.ZipInfo):
+        def is_dir(self) -> bool:
+            return False
+
+    member = Nameless("N")
+    member.filename = name  # only now: the writer would mend it
+    archive = write_zip(tmp_path / "evil", ("good", b"good"), (member, b"gotcha"))
+    refuses(archive, folder, "inside the archive's own folder", name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "./."])
+def test_members_of_a_tar_without_a_name_are_refused(tmp_path: Path, folder: Path, name: str) -> None:
+    archive = write_tar(tmp_path / "evil", ("good", b"good"), (name, b"gotcha"))
+    with pytest.raises(InputError, match=r"inside the archive's own folder|undamaged"):
+        extract_archive(archive, folder)
+    assert names(folder) == []
+
+
+def test_a_file_with_holes_is_refused(tmp_path: Path, folder: Path) -> None:
+    archive = write_tar(tmp_path / "evil", (special_tar(tarfile.GNUTYPE_SPARSE), b""))
+    refuses(archive, folder, "inside the archive's own folder", "odd")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gz", "bz2", "xz"])
+def test_an_archive_damaged_anywhere_is_unpacked_or_refused(tmp_path: Path, folder: Path, kind: str) -> None:
+    members = (("top/a.wav", CONTENT[:600]), ("top/" + "é" * 120, OTHER[:50]), ("empty", b""))
+    sound = tmp_path / "sound"
+    write_zip(sound, *members) if kind == "zip" else write_tar(sound, *members, mode=f"w:{kind.replace('tar', '')}")
+    chance = random.Random(kind)
+    refused = 0
+    for round in range(120):
+        content = bytearray(sound.read_bytes())
+        for _ in range(chance.choice((1, 1, 4))):
+            position = chance.randrange(len(content))
+            content[position : position + chance.choice((1, 4))] = chance.choice((b"\xff" * 4, b"\0" * 4, b"7", b""))
+        (tmp_path / "damaged").write_bytes(content)
+        target = folder / str(round)
+        try:
+            extract_archive(tmp_path / "damaged", target)
+        except InputError:
+            refused += 1
+            assert names(target) == []
+    assert refused > 20
+    assert names(tmp_path) == ["damaged", "in", "sound"]
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import subprocess
 from pathlib import Path
 
@@ -104,3 +105,55 @@ def test_equal_samples_are_equal_bytes_whatever_the_time_of_day(tmp_path: Path) 
     content = (tmp_path / "a.wav").read_bytes()
     assert b"PEAK" not in content[: len(content) - 100 * 8]
     np.testing.assert_array_equal(audio.read(tmp_path / "a.wav")[0], noise(100) * 3)
+
+
+def chunks_of(path: Path) -> dict[bytes, bytes]:
+    """The chunks of a wav by name."""
+    content, found, at = path.read_bytes(), {}, 12
+    wide = 0
+    while at + 8 <= len(content):
+        name, length = struct.unpack("<4sI", content[at : at + 8])
+        if name == b"ds64":
+            wide = struct.unpack("<QQ", content[at + 8 : at + 24])[1]
+        at += 8 + (wide if length == 0xFFFFFFFF else length)
+        found[name] = content[at - length : at]
+    return found
+
+
+@pytest.mark.parametrize("form", ["RIFF", "RF64"])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "DOUBLE"])
+def test_a_wav_holds_its_samples_and_nothing_that_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtype: str, form: str
+) -> None:
+    if form == "RF64":
+        monkeypatch.setattr(audio, "LARGEST", 1000)
+    samples = noise(1000)
+    with audio.Writer(tmp_path / "a.wav", 44100, subtype, frames=1000) as wav:
+        wav.write(samples)
+    assert (tmp_path / "a.wav").read_bytes().startswith(form.encode())
+    chunks = chunks_of(tmp_path / "a.wav")
+    assert set(chunks) - {b"PEAK"} <= {b"ds64", b"fmt ", b"fact", b"PAD ", b"data"}
+    assert set(chunks.get(b"PEAK", bytes(8))[4:8]) == {0}  # where the time would be
+    np.testing.assert_allclose(audio.read(tmp_path / "a.wav")[0], samples, atol=1e-4)
+    assert audio.as_wav(tmp_path / "a.wav", tmp_path) == tmp_path / "a.wav"
+
+
+def test_a_plain_wav_is_not_used_for_more_than_it_can_count(tmp_path: Path) -> None:
+    for hours, kind in ((3, b"RIFF"), (4, b"RF64")):
+        with audio.Writer(tmp_path / "a.wav", 44100, "FLOAT", frames=hours * 3600 * 44100) as wav:
+            wav.write(noise(100))
+        assert (tmp_path / "a.wav").read_bytes()[:4] == kind
+
+
+def test_no_more_is_written_than_was_announced(tmp_path: Path) -> None:
+    with (
+        audio.Writer(tmp_path / "a.wav", 44100, "FLOAT", frames=100) as wav,
+        pytest.raises(ValueError, match="1 frames more"),
+    ):
+        wav.write(noise(101))
+
+
+def test_a_disk_that_takes_no_more_is_told() -> None:
+    with pytest.raises(InputError, match="space on the disk") as caught:
+        audio.Writer("/dev/full", 44100, "FLOAT", frames=10)
+    assert caught.value.file == "/dev"

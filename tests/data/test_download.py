@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import email.utils
 import hashlib
 import io
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from loopback_server import Answer, LoopbackServer
+from loopback_server import Answer, LoopbackServer, loopback_server
 
 from data.download import download
 from data.errors import InputError
@@ -394,6 +395,14 @@ def test_what_fitted_on_the_disk_is_kept_and_continued(server: LoopbackServer, t
     assert server.requests[1].headers["Range"] == f"bytes={HALF}-"
 
 
+@pytest.mark.parametrize("name", ["x" * 250, "folder/a.bin", "file/a.bin"])
+def test_a_place_that_cannot_be_written_to_is_told(server: LoopbackServer, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / PARTIAL).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"writing .*a\.bin|writing xxx"):
+        download(server.put("file", CONTENT), tmp_path / name)
+
+
 # Secrets
 
 
@@ -427,11 +436,25 @@ def test_secrets_stay_secret(
         assert not any(secret in line for line in said)
 
 
-def test_a_token_goes_to_no_other_host(server: LoopbackServer, tmp_path: Path) -> None:
-    server.put("file", CONTENT)
-    url = server.put("moved", Answer(status=302, headers={"Location": server.url("file", host="localhost")}))
-    assert download(url, tmp_path / "a.bin", checksum=SHA256, token=SECRET).read_bytes() == CONTENT
-    assert server.tokens == [f"Bearer {SECRET}", None]
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_token_goes_to_no_other_host_or_port(server: LoopbackServer, tmp_path: Path, code: int) -> None:
+    with loopback_server() as other:
+        back = server.put("file", CONTENT)
+        on = other.put("on", Answer(status=code, headers={"Location": back}))
+        elsewhere = server.put("elsewhere", Answer(status=code, headers={"Location": on}))
+        moved = server.put(
+            "moved", Answer(status=code, headers={"Location": elsewhere.replace("127.0.0.1", "localhost")})
+        )
+        assert download(moved, tmp_path / "a.bin", checksum=SHA256, token=SECRET).read_bytes() == CONTENT
+        assert server.tokens == [f"Bearer {SECRET}", None, None]  # once it is off, it stays so
+        assert other.tokens == [None]
+
+
+def test_an_address_that_others_can_listen_to_gets_no_token(server: LoopbackServer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="https://") as caught:
+        download("http://records.example/file", tmp_path / "a.bin", token=SECRET)
+    assert SECRET not in str(caught.value)
+    assert names(tmp_path) == []
 
 
 def test_a_token_follows_on_the_same_host(server: LoopbackServer, tmp_path: Path) -> None:
@@ -441,13 +464,23 @@ def test_a_token_follows_on_the_same_host(server: LoopbackServer, tmp_path: Path
     assert server.tokens == [f"Bearer {SECRET}"] * 2
 
 
-def test_a_token_comes_before_the_netrc_file(
-    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("machine", ["machine 127.0.0.1", "machine localhost", "default"])
+@pytest.mark.parametrize("token", [SECRET, None])
+def test_logins_of_the_netrc_file_go_nowhere(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, token: str | None
 ) -> None:
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else\n")
+    (tmp_path / "netrc").write_text(f"{machine} login someone password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    download(server.put("file", CONTENT), tmp_path / "a.bin", token=SECRET)
-    assert server.tokens == [f"Bearer {SECRET}"]
+    server.put("file", CONTENT)
+    moved = server.put("moved", Answer(status=302, headers={"Location": server.url("file", host="localhost")}))
+    download(moved, tmp_path / "a.bin", token=token)
+    assert server.tokens == [f"Bearer {SECRET}" if token else None, None]
+
+
+def test_a_login_in_the_address_is_used(server: LoopbackServer, tmp_path: Path) -> None:
+    url = server.put("file", CONTENT).replace("http://", "http://user:p4ssw0rd@")
+    download(url, tmp_path / "a.bin")
+    assert server.tokens == ["Basic " + base64.b64encode(b"user:p4ssw0rd").decode()]
 
 
 @pytest.mark.parametrize("token", [f"{SECRET}\n", f"{SECRET} ", f"{SECRET}é"])

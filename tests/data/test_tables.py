@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +15,7 @@ import pytest
 
 from data.errors import InputError
 from data.manifest import MANIFEST
-from data.tables import Table, column
+from data.tables import Table, column, read_table
 
 SONGS = Table(
     "songs.parquet",
@@ -67,3 +70,93 @@ def test_a_table_with_other_columns_is_refused(tmp_path: Path) -> None:
 def test_columns_say_what_they_are() -> None:
     assert SONGS.docs()["levels"] == "a second each"
     assert all(MANIFEST.docs().values())
+
+
+def many_songs() -> pd.DataFrame:
+    random = np.random.default_rng(1)
+    return pd.DataFrame(
+        {
+            "name": [f"sóng {number % 50}" for number in range(200)],
+            "gain": [None if number % 7 == 0 else float(random.normal()) for number in range(200)],
+            "levels": [list(random.normal(size=number % 5)) for number in range(200)],
+        }
+    )
+
+
+def test_damage_anywhere_is_bad_input_or_changes_nothing(tmp_path: Path) -> None:
+    """Bits turned, stretches cut out, doubled or blanked, all over the file: no other rows, no other error."""
+    SONGS.write(tmp_path, many_songs())
+    path, version, random = SONGS.path(tmp_path), SONGS.version(many_songs()), np.random.default_rng(0)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(500):
+        content = bytearray(whole)
+        at, length = int(random.integers(len(whole))), int(random.integers(1, 100))
+        match random.integers(5):
+            case 0:
+                content[at] ^= 1 << int(random.integers(8))
+            case 1:
+                del content[at:]
+            case 2:
+                del content[at : at + length]
+            case 3:
+                content[at : at + length] = random.bytes(length)
+            case _:
+                content[at:at] = content[at : at + length]
+        path.write_bytes(content)
+        try:
+            read = SONGS.read(tmp_path)
+        except InputError:
+            refused += 1
+        else:
+            assert SONGS.version(read) == version
+    assert refused > 400
+
+
+def test_a_single_bit_in_the_rows_is_noticed(tmp_path: Path) -> None:
+    SONGS.write(tmp_path, many_songs())
+    path = SONGS.path(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[content.index("sóng 0".encode()) + 6] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="CRC checksum verification failed") as caught:
+        SONGS.read(tmp_path)
+    assert "delete the file and materialise its asset again" in caught.value.remedy
+
+
+def test_tables_from_before_pages_had_checksums_are_still_read(tmp_path: Path) -> None:
+    rows = pa.Table.from_pandas(many_songs(), schema=SONGS.schema, preserve_index=False)
+    pq.write_table(rows, SONGS.path(tmp_path))
+    assert SONGS.version_in(tmp_path) == SONGS.version(many_songs())
+
+
+def test_equal_tables_are_equal_bytes(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        SONGS.write(tmp_path / name, many_songs())
+    assert SONGS.path(tmp_path / "one").read_bytes() == SONGS.path(tmp_path / "other").read_bytes()
+
+
+def test_what_is_no_file_is_named_and_never_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    words = {"folder": "a folder", "pipe": "a pipe", "link": "a link to nothing", "absent": "no such file"}
+    for name, found in (words | {"empty": "0 bytes that are none"}).items():
+        with pytest.raises(InputError) as caught:
+            read_table(tmp_path / name, SONGS)
+        assert caught.value.found.startswith(found)
+
+
+def test_a_table_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, without_privileges: Callable[[], Any]
+) -> None:
+    SONGS.write(tmp_path, songs())
+    SONGS.path(tmp_path).chmod(0)
+    with without_privileges(), pytest.raises(InputError, match="the right to use it"):
+        SONGS.read(tmp_path)
+
+
+def test_a_table_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9=1")
+    SONGS.write(folder, songs())
+    assert SONGS.version_in(folder) == SONGS.version(songs())

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from tiny import tiny_settings
 
 from data.errors import InputError
-from models.candidate import CANDIDATES, candidate_names, load_candidate
+from models.candidate import CANDIDATES, candidate_names, candidate_path, load_candidate, parse_candidate
 
 
 def _written(folder: Path, settings: object, name: str = "mine.yaml") -> Path:
@@ -157,3 +160,95 @@ def test_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:
 def test_listing_candidates_does_not_load_torch() -> None:
     code = "import sys; from models.candidate import *; load_candidate('toy'); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: &x [1, 2]\nb: *x", "an anchor or alias"),
+        ("a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]", "an anchor or alias"),
+        ("stft: 2020-13-45", "2020-13-45"),
+        ("stft: " + "[" * 5000, "in each other"),
+        ("? [1]\n: 2", "a key that is a list"),
+        ("seed: " + "9" * 5000, "digits"),
+        ("a: !!python/object:os.system x", "a tag"),
+        ("x: " + "y" * 2_000_000, "bytes"),
+        ("- 1", "a list"),
+        ("", "an empty file"),
+    ],
+)
+def test_a_file_that_is_no_plain_yaml_is_bad_input_in_one_way(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "mine.yaml").write_bytes(text.encode())
+    with pytest.raises(InputError) as caught:
+        load_candidate(tmp_path / "mine.yaml")
+    assert words in caught.value.found
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    path = _written(tmp_path, tiny_settings())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_candidate(path).name == "mine"
+
+
+def numbers(section: object, *keys: str) -> list[tuple[str, ...]]:
+    """The places of all numbers in settings."""
+    if isinstance(section, dict):
+        return [place for key, value in section.items() for place in numbers(value, *keys, key)]
+    if isinstance(section, list):
+        return [place for index, value in enumerate(section) for place in numbers(value, *keys, str(index))]
+    return [keys] if isinstance(section, int | float) and not isinstance(section, bool) else []
+
+
+@pytest.mark.parametrize("name", candidate_names())
+def test_every_number_of_every_candidate_has_an_upper_bound_and_is_finite(tmp_path: Path, name: str) -> None:
+    known = yaml.safe_load((CANDIDATES / f"{name}.yaml").read_text())
+    for *keys, last in numbers(known):
+        for value in (10**19, 1e300, float("inf"), float("nan"), -(10**19)):
+            settings = yaml.safe_load((CANDIDATES / f"{name}.yaml").read_text())
+            section = settings
+            for key in keys:
+                section = section[int(key) if isinstance(section, list) else key]
+            section[int(last) if isinstance(section, list) else last] = value
+            with pytest.raises(InputError) as caught:
+                load_candidate(_written(tmp_path, settings))
+            assert ".".join([*keys, last]) in caught.value.expected
+
+
+def test_a_spectrum_that_would_be_far_larger_than_its_waveform_is_refused(tmp_path: Path) -> None:
+    settings = tiny_settings()
+    settings["stft"] = {"window": 4096, "hop": 1}
+    with pytest.raises(InputError, match="hop must be at least a 64th of the window"):
+        load_candidate(_written(tmp_path, settings))
+
+
+def test_files_that_cannot_name_a_candidate_do_not_stop_the_others(tmp_path: Path) -> None:
+    for name in ("good", "Bad Name", "a,b", "...", "-x", "x" * 101, "é"):
+        _written(tmp_path, tiny_settings(), f"{name}.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    assert candidate_names(tmp_path) == ["broken", "good"]
+    with pytest.raises(InputError, match="lower-case letters"):
+        candidate_path("Bad Name", tmp_path)
+    for name, words in {"folder": "a folder", "pipe": "a pipe", "absent": "no such file"}.items():
+        with pytest.raises(InputError) as caught:
+            load_candidate(tmp_path / f"{name}.yaml")
+        assert caught.value.found == words
+
+
+def test_a_candidate_that_may_not_be_read_is_not_called_missing(
+    tmp_path: Path, without_privileges: Callable[[], Any]
+) -> None:
+    path = _written(tmp_path, tiny_settings())
+    path.chmod(0)
+    with without_privileges(), pytest.raises(InputError, match="the right to use it"):
+        load_candidate(path)
+
+
+@pytest.mark.parametrize(
+    "value", [10**5000, {(1, 2): 3}, float("nan"), "\ud800", object()], ids=lambda v: type(v).__name__
+)
+def test_a_value_that_cannot_be_written_down_is_told_by_its_kind(value: object) -> None:
+    for settings in (tiny_settings() | {"name": value}, tiny_settings() | {"stft": value}, {"description": value}):
+        with pytest.raises(InputError, match="candidate mine"):
+            parse_candidate("mine", settings)

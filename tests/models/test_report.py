@@ -314,6 +314,25 @@ def test_pictures_for_the_ui_are_png():
     assert all(picture.startswith(b"\x89PNG") for picture in pictures)
 
 
+@pytest.mark.parametrize("name", ["$\\frac$", "$\\input{x}$ _a^"])
+def test_names_are_drawn_as_they_are(name):
+    vocals, mixture = sine(440.0, 1.0), sine(200.0, 1.0)
+    pictures = (
+        waveforms_and_spectrograms(mixture, 0.5 * vocals, vocals, SAMPLE_RATE, title=name),
+        curves_figure(CURVES, name),
+        scores_figure(scored(**{name: [1.0, 2.0], "mixture": [-3.0, -2.0]})),
+    )
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+
+
+def test_names_that_are_not_utf8_are_shown_on_the_page(tmp_path):
+    report = make_report(tmp_path)
+    odd = replace(report.tracks[0], title="caf\udce9", artist="</script><script>alert(1)</script>")
+    page = build_report(replace(report, tracks=[odd]), tmp_path / "page.html", now=NOW).read_text(encoding="utf-8")
+    assert "caf\\udce9" in page
+    assert page.count("<script>") == 1
+
+
 def test_the_verdict_is_about_the_champion_and_calls_small_differences_ties():
     scores = scored(
         toy=[5.0, 6.0, 7.0, 6.5],

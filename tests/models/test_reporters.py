@@ -8,6 +8,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,18 @@ def test_tensorboard_finds_curves_sounds_and_settings(tmp_path: Path) -> None:
     assert estimates[0].sample_rate == SAMPLE_RATE
     assert len(events.Audio("audio/mixture")) == 1  # it stays the same
     assert "lstm_hidden" in events.Tensors("settings")[0].tensor_proto.string_val[0].decode()
+
+
+def test_a_candidates_settings_are_no_markdown(tmp_path: Path) -> None:
+    # TensorBoard shows the text as Markdown, in which a picture is a request.
+    description = "```\n\n![x](http://127.0.0.1:9/p)\n<img src=http://127.0.0.1:9/p>"
+    start = _start(tmp_path)
+    reporter = TensorBoardReporter()
+    reporter.start(replace(start, candidate=start.candidate.model_copy(update={"description": description})))
+    reporter.close()
+    text = _events(tmp_path).Tensors("settings")[0].tensor_proto.string_val[0].decode()
+    assert "<img src=" in text
+    assert all(line.startswith("    ") or not line for line in text.splitlines())
 
 
 def test_tensorboard_forgets_the_steps_that_a_killed_run_took_in_vain(tmp_path: Path) -> None:

@@ -21,6 +21,14 @@ from data.tables import write_table
 from models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
+OWNER = """
+import sys
+from pathlib import Path
+from data.ownership import own
+with own(Path(sys.argv[1]), "make run"):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
 FILES = {"checkpoint.pt", "curves.parquet", "curves.png", "validation.parquet", "state.pt"}
 
 
@@ -189,3 +197,16 @@ def test_a_training_ends_with_the_process_that_launched_it(storage: Path) -> Non
         training.kill()
         launcher.kill()
         launcher.wait()
+
+
+def test_a_training_into_a_storage_root_that_somebody_else_writes_to_is_refused(storage: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(storage)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        done = _run(storage, "tiny.yaml", "--device", "cpu")
+        process.communicate("")
+    assert done.returncode == 2
+    assert f"another run, process {process.pid}" in done.stderr
+    assert not (storage / "separators").exists()
