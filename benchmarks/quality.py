@@ -25,6 +25,7 @@ import pandas as pd
 
 from benchmarks.intervals import Interval, Scores, interval
 from benchmarks.reporting import arguments, tell
+from data.command import run_command
 from data.errors import InputError
 from models.candidate import Candidate
 
@@ -112,16 +113,10 @@ def summary(outcomes: Sequence[Outcome], reference: Outcome, minutes: float) -> 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run the comparison; returns 0, or 2 for bad input."""
-    options = _parser().parse_args(given)
-    try:
-        _compare(options)
-    except InputError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    return run_command(lambda: _compare(_parser().parse_args(given)))
 
 
-def _compare(options: argparse.Namespace) -> None:
+def _compare(options: argparse.Namespace) -> int:
     if hasattr(os, "sched_setaffinity"):
         # Before torch is loaded, which counts the cores; the processes that are started inherit it.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
@@ -161,6 +156,7 @@ def _compare(options: argparse.Namespace) -> None:
         Outcome(c, speeds[c.name].parameters, trainings[c.name], usdr_table(scores[c.name])) for c in candidates
     ]
     _tell(outcomes, options)
+    return 0
 
 
 def _tell(outcomes: Sequence[Outcome], options: argparse.Namespace) -> None:

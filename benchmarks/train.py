@@ -27,8 +27,8 @@ from benchmarks.corpora import forget, stem_mp4_tracks, training_corpus, wav_tra
 from benchmarks.peer_openunmix import VERSION, require_package
 from benchmarks.prepare import this_project
 from benchmarks.reporting import arguments, save, show
+from data.command import run_command
 from data.engine import cores
-from data.errors import InputError
 from data.loopback import PAIRS
 from data.preparation import NORMALISED, STEMS
 from models.candidate import load_candidate
@@ -217,6 +217,10 @@ PARTS = {"data": part_data, "memory": part_memory, "gpu": part_gpu, "openunmix":
 
 
 def main() -> int:
+    return run_command(_run)
+
+
+def _run() -> int:
     parser = arguments(__doc__ or "")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--part", choices=PARTS, action="append", help="only this part; may be given several times")
@@ -239,13 +243,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     parts = options.part or list(PARTS)
-    try:
-        if "openunmix" in parts:
-            require_package()
-        found = {name: PARTS[name](options) for name in PARTS if name in parts}
-    except InputError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    if "openunmix" in parts:
+        require_package()
+    found = {name: PARTS[name](options) for name in PARTS if name in parts}
     if options.json:
         save("training", found, options.json)
     return 0

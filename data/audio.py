@@ -198,11 +198,14 @@ class Writer:
             raise self._refused(error) from error
 
     def _refused(self, error: Exception) -> InputError:
+        parents = Path(self._path).absolute().parents
+        folder = next(folder for folder in parents if not folder.name.startswith(PARTIAL))
+        said = getattr(error, "error_string", "").rstrip(".") or "it takes no more"
         return InputError(
             "space on the disk",
-            file=next(folder for folder in Path(self._path).absolute().parents if not folder.name.startswith(PARTIAL)),
+            file=folder,
             expected="a folder that audio can be written to",
-            found=getattr(error, "error_string", "") or "a file that takes no more",
+            found=f"{amount(shutil.disk_usage(folder).free)} free, and a file that could not be written on ({said})",
             remedy="free space, or choose a place on a larger disk; then try again",
         )
 

@@ -146,7 +146,12 @@ def make(
         if record is not None:
             return Outcome(record, cached=True)
         with filled(place, folder) as partial:
-            measured = work(partial)
+            try:
+                measured = work(partial)
+            except InputError as problem:
+                raise problem.at(partial, folder) from problem
+            except OSError as error:
+                raise os_error(error, folder.name).at(partial, folder) from error
             stamps = stamp_files(partial, linked or {})
             if not stamps:
                 raise RuntimeError(f"the work for {folder} ended without writing a file: nothing was published")

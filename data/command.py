@@ -194,7 +194,8 @@ def _signals_raise() -> Iterator[None]:
         _unheeded.discard(signal.SIGINT)
     _arrived = _Arrived()
     for each in _ENDING:
-        signal.signal(each, _stop)
+        if each == signal.SIGINT or each not in _unheeded:
+            signal.signal(each, _stop)
     try:
         yield
     finally:

@@ -40,6 +40,11 @@ class InputError(Exception):
         """The same error, told of `what`: a reader knows the file, its caller knows the track."""
         return InputError(what, expected=self.expected, found=self.found, remedy=self.remedy, file=self.file)
 
+    def at(self, temporary: Path, final: Path) -> InputError:
+        """The same error, told of the place where a file was to be, and not of the one where it was written."""
+        file = None if self.file is None else self.file.replace(plain(temporary), plain(final))
+        return InputError(self.what, expected=self.expected, found=self.found, remedy=self.remedy, file=file)
+
 
 # What a person can do about what an operating system refuses; the rest is told in its own words.
 _REFUSALS = {

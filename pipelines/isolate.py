@@ -19,7 +19,7 @@ from tqdm import tqdm
 from data import audio
 from data.command import BAD_INPUT, FAILED, Stopped, out_of_memory, run_command, undisturbed
 from data.errors import InputError, os_error
-from data.files import flush
+from data.files import PARTIAL, flush
 from data.layout import CHECKPOINT_FILE, Layout
 from data.scratch import scratch_folder
 from data.settings import load_settings
@@ -94,7 +94,8 @@ def _attempt(work: Callable[[], None], place: Path) -> int:
     except InputError as problem:
         say(problem)
     except OSError as error:
-        say(os_error(error, "results", file=error.filename or place))
+        path = os.fsdecode(error.filename or "")
+        say(os_error(error, "results", file=place if PARTIAL in path or not path else path))
     except Exception as error:
         from models.memory import memory_ran_out
 
@@ -128,7 +129,7 @@ def separate_song(separator: Separates, song: Path, folder: Path) -> None:
     # Beside the results, for files are renamed within one file system only.
     elsewhere = folder.is_dir() and folder.stat().st_dev != folder.parent.stat().st_dev
     with scratch_folder(folder if elsewhere else folder.parent) as scratch:
-        decoded, finished = scratch / "mixture.wav", scratch / "finished"
+        decoded, finished = scratch / "mixture.wav", scratch / f"{PARTIAL}results"
         finished.mkdir()
         frames = audio.decode_to(song, decoded)
 

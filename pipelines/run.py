@@ -40,7 +40,7 @@ def _run(arguments: Iterable[str] | None) -> int:
         help="candidates to train and evaluate, separated by commas (default: %(default)s)",
     )
     options = parser.parse_args(None if arguments is None else list(arguments))
-    names = [name.strip() for name in options.candidates.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in options.candidates.split(",") if name.strip()))
     settings = load_settings()
     for name in names:
         load_candidate(candidate_path(name, settings.candidates))

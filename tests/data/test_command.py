@@ -134,6 +134,15 @@ def test_what_a_job_in_the_background_is_to_ignore_stays_ignored_and_sigterm_is_
     assert _outcome(process)[0] == 128 + signal.SIGTERM
 
 
+def test_a_closed_terminal_does_not_end_what_was_started_with_nohup() -> None:
+    process = _start(WAITS, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert _outcome(process)[0] == 128 + signal.SIGTERM
+
+
 def test_output_that_nobody_reads_any_more_ends_a_command_quietly() -> None:
     process = _start(
         """

@@ -232,6 +232,7 @@ def test_bad_tracks_are_listed_and_all_others_go_on(tmp_path: Path) -> None:
         ([], {"ISOLATION_MUSDB18": "nowhere"}, "ISOLATION_MUSDB18"),
         ([], {"ISOLATION_TEST_SHARE": "7"}, "ISOLATION_TEST_SHARE"),
         ([], {"PATH": ""}, "install ffmpeg"),
+        ([], {"ISOLATION_STORAGE": str(PROJECT / "pyproject.toml")}, "pyproject.toml"),
         ([], {"ISOLATION_SPLITS": "mistyped.yaml"}, "setting ISOLATION_SPLITS"),
         ([], {"ISOLATION_ARTISTS": "mistyped.yaml"}, "ISOLATION_ARTISTS"),
     ],

@@ -211,7 +211,9 @@ def _start(here: Path, model: Path, song: str, module: str = "pipelines.isolate"
 
 def _until_it_writes(process: subprocess.Popen[str], here: Path) -> None:
     deadline = time.monotonic() + 120
-    while not any(path.stat().st_size > 10_000 for path in (here / "out").glob(".partial-*/finished/vocals.wav")):
+    while not any(
+        path.stat().st_size > 10_000 for path in (here / "out").glob(".partial-*/.partial-results/vocals.wav")
+    ):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)  # until the file says so: a separation under way tells nobody else
