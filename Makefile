@@ -10,10 +10,10 @@ BIN := .venv/bin
 CANDIDATES ?= toy
 PORT ?= 3000
 
-.PHONY: help demo run ui test lint format lock ffmpeg clean
+.PHONY: help demo run ui test test-browser lint format lock ffmpeg clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 demo: .venv/ready ffmpeg ## Run the whole chain on the embedded demo, and show scores and report
 	@ISOLATION_MUSDB18=demo ISOLATION_MEDLEYDB=demo $(BIN)/python -u -m pipelines.run --candidates $(CANDIDATES)
@@ -26,6 +26,10 @@ ui: .venv/ready ffmpeg ## Open Dagster on 127.0.0.1 (PORT=3000), with schedules 
 
 test: .venv/ready ffmpeg ## Run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-browser: .venv/ready ffmpeg chromium ## Attack and use the UI in a real browser
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(INSTALL) -q --require-hashes -r constraints-browser.txt
+	$(BIN)/python -m pytest tests/browser
 
 lint: .venv/ready ## Lint, check the format and the types
 	@$(BIN)/ruff check .
@@ -55,6 +59,9 @@ ffmpeg:
 	@if ! command -v ffmpeg >/dev/null || ! command -v ffprobe >/dev/null; then $(call need_package,ffmpeg); fi
 	# Debian's ffmpeg brings it along; one that was built otherwise may not.
 	if command -v ldconfig >/dev/null && ! ldconfig -p | grep -q 'libchromaprint\.so\.1'; then $(call need_package,libchromaprint1); fi
+
+chromium:
+	@if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then $(call need_package,chromium); fi
 
 # Nothing is installed whose checksum is not written down. The project itself comes last, and fetches nothing.
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-deps
