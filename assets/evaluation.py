@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from assets.partitions import CANDIDATES
+from assets.processes import run_process
 from assets.recording import (
     OWNERS,
     Metadata,
@@ -25,7 +26,7 @@ from assets.recording import (
     upstream,
     with_metadata,
 )
-from assets.separators import CHECKPOINT, PROJECT, heard_by_checkpoint
+from assets.separators import CHECKPOINT, heard_by_checkpoint
 from assets.training_set import DUPLICATES, MANIFEST, SPLITS, artist_keys, read_manifest, read_splits, same_recordings
 from data import cache
 from data.demo.licence import is_generated
@@ -40,6 +41,7 @@ from data.tables import Table, column
 from models.evaluate import BASELINES, coverage, summarise
 from models.evaluate import SCORES as SCORES_TABLE
 from models.fairness import common_tracks, known_scores, told, trained_on_scored
+from models.launch import LESS_MEMORY_MEASURING
 
 GROUP = "evaluation"
 ICA_BASELINE = dg.AssetKey([GROUP, "ica_baseline"])
@@ -125,7 +127,7 @@ def scores(
         checkpoint = Layout(root).checkpoint(name) / CHECKPOINT_FILE
         command = [sys.executable, "-m", "models.score", str(checkpoint), "--tracks", str(SCORED.path(folder))]
         command += ["--audio-root", str(root), "--output", str(folder), "--device", settings.device]
-        process.run(context=context.op_execution_context, command=command, cwd=str(PROJECT))
+        run_process(context, process, command, settings, what=f"scoring of {name}", less_memory=LESS_MEMORY_MEASURING)
         return {"held_out_tracks": len(tracks)}
 
     result = materialise(context, root, recipe=scores_recipe(settings, name), work=work, show=_show_scores)

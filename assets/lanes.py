@@ -28,19 +28,23 @@ from assets.recording import (
     with_metadata,
 )
 from data.datasets import DATASETS, Dataset
-from data.engine import Engine
+from data.engine import Engine, WorkersLost
 from data.errors import InputError, TracksFailed
 from data.layout import Layout
 from data.manifest import look_at_tracks, prepared_version
 from data.medleydb_metadata import STEMS as LABELS
 from data.normalise import CODE_VERSION as NORMALISE_VERSION
-from data.preparation import NORMALISED, STEMS, TrackResult, prepare_track, raw_version, track_jobs
+from data.preparation import NORMALISED, STEMS, TrackJob, TrackResult, prepare_track, raw_version, track_jobs
 from data.recipe import Recipe, listing
 from data.settings import Settings
-from data.sources import INDEX, build_index
+from data.sources import INDEX, find_tracks, index_of
+from data.text import one_line
+from data.tracks import Found
+from data.walk import by_reason
 
 _CODE_VERSION = "2"  # of archive and metadata
 _MOST = 20  # names of tracks in a line of the log
+_MOST_PASSED_OVER = 200  # lines of metadata
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
     def archive(
         context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], engine: dg.ResourceParam[Engine]
     ) -> dg.MaterializeResult[Any]:
-        frame = build_index(dataset, settings, context.log.info, engine)
+        tracks = find_tracks(dataset, settings, context.log.info)
+        frame = index_of(dataset, settings, tracks, context.log.info, engine)
         # The words of every track: what a licence or a title says may change while its audio does not.
         words = frame.assign(files=pd.Series([[]] * len(frame), index=frame.index, dtype=object))
         checksums = {
@@ -164,7 +169,11 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
         def work(folder: Path) -> dict[str, Any]:
             INDEX.write(folder, frame)
             size = sum(file["size"] for files in frame["files"] for file in files)
-            return {"source": dataset.setting(settings), "tracks": len(frame), "gigabytes": round(size / 1e9, 3)}
+            return {
+                "source": one_line(dataset.setting(settings)),
+                "tracks": len(frame),
+                "gigabytes": round(size / 1e9, 3),
+            }
 
         result = materialise(
             context,
@@ -182,9 +191,17 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
             show=lambda folder: table_metadata(INDEX.read(folder).drop(columns="files"), INDEX),
             version=_location(dataset, settings),
         )
-        return with_metadata(result, _look_at_raw(context, dataset, settings))
+        return with_metadata(result, _passed_over(tracks) | _look_at_raw(context, dataset, settings))
 
     return archive
+
+
+def _passed_over(tracks: Found) -> dict[str, Any]:
+    """What might have been a track and is none, with the reasons: a line each, the first ones of many."""
+    reasons = by_reason(tracks.passed_over).items()
+    lines = [f"{one_line(path)}: {one_line(reason)}" for reason, paths in reasons for path in paths]
+    more = [f"and {len(lines) - _MOST_PASSED_OVER} more"] if len(lines) > _MOST_PASSED_OVER else []
+    return {"passed_over": len(lines), "passed_over_because": "\n".join(lines[:_MOST_PASSED_OVER] + more) or "none"}
 
 
 def _register(context: dg.AssetExecutionContext, dataset: Dataset, slugs: list[str]) -> None:
@@ -337,7 +354,7 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
         wanted = list(context.partition_keys)
         failed = [_not_indexed(dataset, slug) for slug in wanted if slug not in jobs]
         tally = _Tally(context, dataset, len(wanted), failed)
-        for result in engine.as_completed(prepare_track, [jobs[slug] for slug in wanted if slug in jobs]):
+        for result in _results(engine, [jobs[slug] for slug in wanted if slug in jobs]):
             for name, step in result.steps.items():
                 if name == STEMS:
                     inputs, pointer = source_versions | {raw: step.made_of}, before
@@ -389,6 +406,21 @@ class _Tally:
             self._problems.sort(key=lambda problem: problem.what)
             done = self._wanted - len(self._problems)
             raise dg.Failure(description=str(TracksFailed(self._dataset.title, self._problems, done)))
+
+
+def _results(engine: Engine, jobs: Sequence[TrackJob]) -> Iterator[TrackResult]:
+    """What became of every track, of those too whose process was killed."""
+    try:
+        yield from engine.as_completed(prepare_track, jobs)
+    except WorkersLost as lost:
+        for job in lost.jobs:
+            killed = InputError(
+                job.track_id,
+                expected="a process that prepares it and ends by itself",
+                found="a process that was killed, which most often means that the computer ran out of memory",
+                remedy="lower ISOLATION_WORKERS, close other programs, or use a larger machine",
+            )
+            yield TrackResult(job.row.slug, problem=killed)
 
 
 def _not_indexed(dataset: Dataset, slug: str) -> InputError:

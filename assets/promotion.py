@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, why_not_scored
 from assets.partitions import CANDIDATES
+from assets.processes import run_process
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, sentence, upstream, with_metadata
-from assets.separators import CHECKPOINT, CODE_VERSION, PROJECT, heard_by_checkpoint, trained_on
+from assets.separators import CHECKPOINT, CODE_VERSION, heard_by_checkpoint, trained_on
 from assets.training_set import LOOPBACK, artist_keys, read_manifest, same_recordings
 from data import cache
 from data.errors import InputError
@@ -32,6 +33,7 @@ from data.settings import Settings
 from data.tables import Table, column
 from models.contest import VALIDATION, Contest, contest, same_validation, validation_frame
 from models.fairness import common_tracks
+from models.launch import LESS_MEMORY_MEASURING
 
 if TYPE_CHECKING:
     from models.listening import VoteDecision  # with the ballot's sounds and pictures, which take a second to load
@@ -163,7 +165,8 @@ def champion_validation(
         command = [sys.executable, "-m", "models.validate", str(own / CHECKPOINT_FILE)]
         command += ["--tracks", str(PAIRS.path(layout.loopback)), "--audio-root", str(root)]
         command += ["--output", str(folder), "--device", settings.device]
-        process.run(context=context.op_execution_context, command=command, cwd=str(PROJECT))
+        what = "validation of the champion"
+        run_process(context, process, command, settings, what=what, less_memory=LESS_MEMORY_MEASURING)
         return measured | {"how": "measured again, on today's tracks"}
 
     inputs = {"champion": _opponent(challenger, standing), "validation": _validation_version(today)}
@@ -394,7 +397,9 @@ def _words(settings: Settings) -> str:
 
 
 def _on_the_ballot(key: Path) -> list[str]:
-    return list(json.loads(key.read_text())["candidates"])
+    from models.listening import candidates_on
+
+    return candidates_on(key)
 
 
 def _was_voted_on(settings: Settings, standing: Trained) -> bool:
@@ -471,12 +476,15 @@ def _show_validation(folder: Path) -> Metadata:
 
 def _show_votes(settings: Settings) -> Metadata:
     layout = Layout(settings.root)
-    if vote_decision(settings) is None:
+    decision = vote_decision(settings)
+    if decision is None:
         return {}
     from models.listening import count_votes
 
     counted = count_votes(layout.votes, layout.listening_test / KEY_FILE)
-    return {"votes_counted": dg.MetadataValue.md(markdown_table(counted))}
+    passed_over = pd.DataFrame(list(decision.passed_over.items()), columns=["file", "why it does not count"])
+    told = {"votes_passed_over": dg.MetadataValue.md(markdown_table(passed_over))} if len(passed_over) else {}
+    return {"votes_counted": dg.MetadataValue.md(markdown_table(counted)), **told}
 
 
 def _show_contest(folder: Path) -> Metadata:

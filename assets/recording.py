@@ -22,6 +22,7 @@ from dagster._core.definitions.data_version import (
 )
 
 from data import cache
+from data.errors import os_error
 from data.recipe import Recipe
 from data.tables import Table
 from data.text import markdown, one_line
@@ -63,7 +64,11 @@ def materialise(
     before = cache.recall(folder)
     why = why_made(before, recipe)
     started = time.monotonic()
-    outcome = cache.make(folder, recipe, work, version=version)
+    try:
+        outcome = cache.make(folder, recipe, work, version=version, log=context.log.info)
+    except OSError as error:
+        # A full disk, say: nothing is left of the output, and the step fails in words of what to do.
+        raise os_error(error, context.asset_key.to_user_string(), file=error.filename or folder) from error
     seconds = time.monotonic() - started
     context.log.info("unchanged" if outcome.cached else f"done in {seconds:.1f} s ({why})")
     metadata = outcome_metadata(folder, outcome, seconds) | ({} if outcome.cached else {"why": why}) | show(folder)

@@ -13,25 +13,25 @@ from typing import Any
 import dagster as dg
 
 from assets.partitions import CANDIDATES
+from assets.processes import run_process
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, picture, upstream
 from assets.training_set import LOOPBACK, read_manifest
 from data import cache
 from data.errors import InputError
-from data.files import PARTIAL, publish, publish_folder, sha256_of
+from data.files import PARTIAL, discard, publish, publish_folder, sha256_of
 from data.heard import HEARD, heard_by, heard_tracks
 from data.layout import CHECKPOINT_FILE, CURVES_PICTURE_FILE, STATE_FILE, Layout
 from data.loopback import PAIRS
 from data.recipe import Recipe
-from data.settings import Settings, environment
+from data.settings import Settings
 from models.candidate import Candidate, candidate_names, candidate_path, load_candidate
 from models.curves import CURVES
-from models.launch import launch_command
+from models.launch import LESS_MEMORY, launch_command
 
 GROUP = "separators"
 CHECKPOINT = dg.AssetKey([GROUP, "checkpoint"])
 CODE_VERSION = "3"
 SHORT = 16  # characters of a fingerprint that name a folder
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dg.asset(
@@ -74,13 +74,8 @@ def checkpoint(
             "licences": sorted(read_manifest(root)["licence"].unique()),
             "launcher": os.getpid(),
         }
-        process.run(
-            context=context.op_execution_context,
-            command=command,
-            cwd=str(PROJECT),
-            env=environment(settings),
-            extras=extras,
-        )
+        what = f"training of {name}"
+        run_process(context, process, command, settings, what=what, less_memory=LESS_MEMORY, extras=extras)
         _link(unfinished, folder)
         (folder / STATE_FILE).unlink()
         keep_earlier(root, name, settings.earlier_checkpoints)
@@ -89,7 +84,7 @@ def checkpoint(
 
     result = materialise(context, root, recipe=recipe, work=work, show=_show)
     # Only now: a run killed before this line finds its finished training again.
-    shutil.rmtree(layout.unfinished(name), ignore_errors=True)
+    discard(layout.unfinished(name))
     return result
 
 
@@ -170,7 +165,7 @@ def keep_earlier(root: Path, name: str, count: int) -> None:
             _link(layout.checkpoint(name), partial)
     kept = sorted(layout.earlier(name).glob("[!.]*"), key=lambda folder: folder.stat().st_mtime_ns)
     for folder in kept[: len(kept) - count]:
-        shutil.rmtree(folder)
+        discard(folder)
 
 
 def _own_pairs(layout: Layout, folder: Path, recipe: Recipe) -> Path:

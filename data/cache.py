@@ -3,21 +3,33 @@
 One output is one folder. Its `record.json` holds the recipe it was made by, a stamp of each file, and what was
 measured on the way. A step whose recipe and files agree with the record has nothing to do. Nothing else in the project
 decides whether work is needed.
+
+A record that was damaged in any way, as its own checksum tells, is none; one that the operating system does not let be
+read is bad input, and never taken for an output that is missing.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import logging
+import os
+import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from data.errors import InputError
-from data.files import publish, publish_folder, sha256_of
+from data.errors import InputError, os_error
+from data.files import PARTIAL, claim, filled, publish, sha256_of
 from data.recipe import Recipe
 
 RECORD = "record.json"
+_LARGEST = 64 << 20  # bytes of a record; true ones have some thousands
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,28 +68,38 @@ def recall(folder: Path, wanted: str | None = None) -> Record | None:
     """The record of `folder` if every file it names is still there, unchanged; else None.
 
     With `wanted`, only if it was made under that fingerprint. Size and modification time are trusted; where the time
-    differs (a copied storage root), the checksum decides.
+    differs (a copied storage root), the checksum decides. Raises InputError for what is there and cannot be read.
     """
     record = _load(folder)
     if record is None or (wanted is not None and record.fingerprint != wanted):
         return None
-    moved = False
+    stamps = {}
     for name, stamp in record.files.items():
-        try:
-            status = (folder / name).stat()
-        except FileNotFoundError:
+        same = _same(folder / name, stamp)
+        if same is None:
             return None
-        if status.st_size != stamp.size:
-            return None
-        if status.st_mtime_ns != stamp.mtime_ns:
-            if sha256_of(folder / name) != stamp.sha256:
-                return None
-            moved = True
-    if moved:
-        # Stamp the new times, so that the next look does not read every byte again.
-        record = replace(record, files=stamp_files(folder))
-        _save(folder, record)
+        stamps[name] = same
+    if stamps != record.files:
+        # Stamp the new times, so that the next look does not read every byte again; not where it is only looked at.
+        record = replace(record, files=stamps)
+        with suppress(OSError):
+            _save(folder, record)
     return record
+
+
+def _same(file: Path, stamp: Stamp) -> Stamp | None:
+    """The stamp of a file that still is what it was, with its time of today; None of one that is not."""
+    status = _status(file)
+    if status is None or not stat.S_ISREG(status.st_mode) or status.st_size != stamp.size:
+        return None
+    if status.st_mtime_ns == stamp.mtime_ns:
+        return stamp
+    try:
+        return replace(stamp, mtime_ns=status.st_mtime_ns) if sha256_of(file) == stamp.sha256 else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(error, file) from error
 
 
 def require(folder: Path, name: str) -> Record:
@@ -104,30 +126,45 @@ def make(
     *,
     version: str | Callable[[Path], str] | None = None,
     linked: Mapping[str, Stamp] | None = None,
+    log: Callable[[str], None] = _log.warning,
 ) -> Outcome:
     """Return the record of `folder` if it was made by `recipe`; else do the work.
 
-    `work(partial)` fills an empty folder and returns what it measured (JSON values). The folder appears whole, with
-    its record, or not at all. The data version is the recipe's fingerprint; with `version` it is that, or what that
-    function says of the finished folder: a step whose output came out the same as before then keeps its data version,
-    and changes nothing after it. `linked` holds stamps of files that `work` may link to, whose checksums need not be
-    computed again.
+    `work(partial)` fills an empty folder, with one file at least, and returns what it measured (JSON values). The
+    folder appears whole, with its record, or not at all. Where another process is making it, this one waits, says so to
+    `log`, and takes what that one made. The data version is the recipe's fingerprint; with `version` it is that, or
+    what that function says of the finished folder: a step whose output came out the same as before then keeps its data
+    version, and changes nothing after it. `linked` holds stamps of files that `work` may link to, whose checksums need
+    not be computed again. Raises InputError where what is there cannot be read.
     """
-    record = recall(folder, recipe.fingerprint)
+    record = _found(folder, recipe)
     if record is not None:
-        if record.recipe is None:
-            record = replace(record, recipe=recipe)
-            _save(folder, record)
         return Outcome(record, cached=True)
-    with publish_folder(folder) as partial:
-        measured = work(partial)
-        stamps = stamp_files(partial, linked or {})
-        said = version(partial) if callable(version) else version
-        if callable(version) and said == _version_before(folder, version):
-            said = require(folder, folder.name).version
-        record = Record(recipe.fingerprint, stamps, measured, said or recipe.fingerprint, recipe)
-        _save(partial, record)
+    with claim(folder, log) as place:
+        record = _found(folder, recipe)  # made while this waited
+        if record is not None:
+            return Outcome(record, cached=True)
+        with filled(place, folder) as partial:
+            measured = work(partial)
+            stamps = stamp_files(partial, linked or {})
+            if not stamps:
+                raise RuntimeError(f"the work for {folder} ended without writing a file: nothing was published")
+            said = version(partial) if callable(version) else version
+            if callable(version) and said == _version_before(folder, version):
+                said = require(folder, folder.name).version
+            record = Record(recipe.fingerprint, stamps, measured, said or recipe.fingerprint, recipe)
+            _save(partial, record)
     return Outcome(record, cached=False)
+
+
+def _found(folder: Path, recipe: Recipe) -> Record | None:
+    """The record of an output that stands by this recipe; one from before recipes were kept learns it."""
+    record = recall(folder, recipe.fingerprint)
+    if record is not None and record.recipe is None:
+        record = replace(record, recipe=recipe)
+        with suppress(OSError):
+            _save(folder, record)
+    return record
 
 
 def _version_before(folder: Path, version: Callable[[Path], str]) -> str | None:
@@ -142,14 +179,15 @@ def _version_before(folder: Path, version: Callable[[Path], str]) -> str | None:
 
 
 def stamp_files(folder: Path, known: Mapping[str, Stamp] | None = None) -> dict[str, Stamp]:
-    """Stamps of all files below `folder`, by relative POSIX path, the record itself left out.
+    """Stamps of all files below `folder`, by relative POSIX path, without the record itself and what is half written.
 
     Checksums of files that are those of `known`, by name, size and time, are taken from there.
     """
     stamps = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / RECORD:
-            name, status = path.relative_to(folder).as_posix(), path.stat()
+        inside = path.relative_to(folder)
+        if path.is_file() and path != folder / RECORD and not any(part.startswith(PARTIAL) for part in inside.parts):
+            name, status = inside.as_posix(), path.stat()
             same = (known or {}).get(name)
             if same is None or (same.size, same.mtime_ns) != (status.st_size, status.st_mtime_ns):
                 same = Stamp(status.st_size, status.st_mtime_ns, sha256_of(path))
@@ -158,23 +196,92 @@ def stamp_files(folder: Path, known: Mapping[str, Stamp] | None = None) -> dict[
 
 
 def _load(folder: Path) -> Record | None:
+    file = folder / RECORD
+    status = _status(file)
+    if status is None or not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+        return None
     try:
-        content = json.loads((folder / RECORD).read_text())
-        stamps = {name: Stamp(**stamp) for name, stamp in content["files"].items()}
-        recipe = Recipe(**content["recipe"]) if content.get("recipe") else None
-        return Record(content["fingerprint"], stamps, content["measured"], content["version"], recipe)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        content = json.loads(file.read_bytes())
+        told = content.pop("sha256", None)
+        if told not in (None, _checksum(content)):  # releases before this one wrote none
+            return None
+        recipe = content.get("recipe")
+        return Record(
+            _text(content["fingerprint"]),
+            {_name_inside(name): _stamp(**stamp) for name, stamp in content["files"].items()} or _damaged("no files"),
+            _dictionary(content["measured"]),
+            _text(content["version"]),
+            _recipe(**recipe) if recipe is not None else None,
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # Absent, or not a record of ours: either way there is nothing to rely on.
         return None
+    except OSError as error:
+        raise _unreadable(error, file) from error
+
+
+def _status(file: Path) -> os.stat_result | None:
+    """What the operating system says of a file; None where there is none."""
+    try:
+        return file.stat()
+    except ValueError:
+        return None  # a name that no file can have
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise _unreadable(error, file) from error
+
+
+def _unreadable(error: OSError, file: Path) -> InputError:
+    return os_error(error, f"output {file.parent.name}", file=file)
+
+
+def _damaged(what: str) -> Any:
+    raise ValueError(what)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    value.encode()  # half of a surrogate pair cannot be written anywhere
+    return value
+
+
+def _dictionary(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else _damaged("another type")
+
+
+def _name_inside(name: str) -> str:
+    """A name that leads to a file in the folder itself."""
+    path = PurePosixPath(name)
+    inside = path.parts and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+    return name if inside and name != RECORD else _damaged(name)
+
+
+def _stamp(size: Any, mtime_ns: Any, sha256: Any) -> Stamp:
+    if type(size) is not int or type(mtime_ns) is not int:
+        raise TypeError(size)
+    return Stamp(size, mtime_ns, _text(sha256))
+
+
+def _recipe(code_version: Any, parameters: Any, inputs: Any) -> Recipe:
+    inputs = {_text(name): _text(version) for name, version in _dictionary(inputs).items()}
+    return Recipe(_text(code_version), _dictionary(parameters), inputs)
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _save(folder: Path, record: Record) -> None:
+    content = {
+        "fingerprint": record.fingerprint,
+        "version": record.version,
+        "recipe": record.recipe.content if record.recipe else None,
+        "files": {name: asdict(stamp) for name, stamp in record.files.items()},
+        "measured": record.measured,
+    }
+    # Of the content as it will be read: keys that are numbers become text.
+    content = json.loads(json.dumps(content, allow_nan=False))
     with publish(folder / RECORD) as partial:
-        content = {
-            "fingerprint": record.fingerprint,
-            "version": record.version,
-            "recipe": record.recipe.content if record.recipe else None,
-            "files": {name: asdict(stamp) for name, stamp in record.files.items()},
-            "measured": record.measured,
-        }
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False))
+        partial.write_text(json.dumps(content | {"sha256": _checksum(content)}, indent=1, allow_nan=False))

@@ -148,8 +148,11 @@ def _tell(text: str) -> None:
         say(text)
 
 
+_AGAIN_S = 1.0  # between looks whether what was raised for a signal arrived
+
 _holding = 0
 _held: list[int] = []
+_stopping: int = signal.SIGINT
 _unheeded: set[int] = set()
 _arrived: _Arrived | None = None
 
@@ -185,15 +188,19 @@ def _signals_raise() -> Iterator[None]:
         return
     before = {each: signal.getsignal(each) for each in _ENDING}
     # What whoever started this process has it ignore stays ignored (nohup; background jobs of a script), also where a
-    # library gives SIGTERM the handler of SIGINT.
+    # library gives SIGTERM the handler of SIGINT. But whoever waits for the reason of a failure speaks by SIGINT.
     _unheeded.update(each for each, handler in before.items() if handler is signal.SIG_IGN)
+    if PROBLEM_FILE in os.environ:
+        _unheeded.discard(signal.SIGINT)
     _arrived = _Arrived()
     for each in _ENDING:
         signal.signal(each, _stop)
     try:
         yield
     finally:
-        stopped = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        stopped = signal.getsignal(signal.SIGTERM) is _ignored
         _arrived.close()
         _arrived = None
         _unheeded.clear()
@@ -213,13 +220,36 @@ def _stop(signum: int, frame: FrameType | None) -> None:
     _ignore_further()
     if _holding:
         _held.append(signum)
-    else:
-        raise Stopped(signum)
+        return
+    global _stopping
+    _stopping = signum
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _raise_again)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S, _AGAIN_S)
+    raise Stopped(signum)
+
+
+def _raise_again(signum: int, frame: FrameType | None) -> None:
+    """Raise what was lost: an exception within a callback of a C library (soundfile's) goes nowhere.
+
+    Where something is cleaned up because of it, it was not lost.
+    """
+    handled = sys.exc_info()[1]
+    while handled is not None:
+        if isinstance(handled, Stopped):
+            return
+        handled = handled.__context__
+    if not _holding:
+        raise Stopped(_stopping)
 
 
 def _ignore_further() -> None:
     for each in _ENDING:
-        signal.signal(each, signal.SIG_IGN)
+        signal.signal(each, _ignored)
+
+
+def _ignored(signum: int, frame: FrameType | None) -> None:
+    """Instead of SIG_IGN: Python complains of a signal that arrived before it was ignored, and is handled after."""
 
 
 def _prepare_streams() -> None:

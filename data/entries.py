@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from data.errors import InputError
+from data.yaml_files import read_yaml
 
 Entry = TypeVar("Entry", bound=BaseModel)
 
@@ -19,16 +19,9 @@ def read_entries(path: Path, kind: type[Entry], *, what: str, expected: str, rem
     def refuse(found: str) -> InputError:
         return InputError(what, file=path, expected=expected, found=found, remedy=remedy)
 
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise refuse("no such file") from error
-    except OSError as error:
-        raise refuse(f"a file that cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise refuse(" ".join(str(error).split())) from error
+    content = read_yaml(path, what, expected=expected, remedy=remedy, words=True)
     if not isinstance(content, list):
-        raise refuse(f"{type(content).__name__}")
+        raise refuse("an empty file" if content is None else f"a {type(content).__name__}")
     entries = []
     for number, entry in enumerate(content, start=1):
         try:

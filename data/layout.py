@@ -11,6 +11,7 @@ from pathlib import Path
 
 CHECKPOINT_FILE = "checkpoint.pt"
 STATE_FILE = "state.pt"
+EARLIER_STATE_FILE = "state-before.pt"
 CURVES_PICTURE_FILE = "curves.png"
 CHAMPION_FILE = "champion.json"
 REPORT_FILE = "report.html"
@@ -26,6 +27,10 @@ class Layout:
     def index(self, dataset: str) -> Path:
         """A dataset's index of raw files."""
         return self.root / dataset / "archive"
+
+    def names(self, dataset: str) -> Path:
+        """Which slug every name of a dataset was given: a table, and no asset's output."""
+        return self.root / dataset / "names"
 
     def labels(self, dataset: str) -> Path:
         """A dataset's metadata table."""
@@ -120,6 +125,11 @@ class Layout:
     def votes(self) -> Path:
         """Where people put the votes that a ballot saved."""
         return self.root / "votes"
+
+    @property
+    def owners(self) -> Path:
+        """Who writes to the storage root at this moment."""
+        return self.root / ".owners"
 
     @property
     def dagster(self) -> Path:

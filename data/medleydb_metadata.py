@@ -6,16 +6,19 @@ published beside the metadata are read here too: a second opinion on how loud a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import yaml
 
 from data.errors import InputError
+from data.names import in_letters
 from data.tables import Table
+from data.walk import Walk
+from data.yaml_files import read_yaml
 
 SUFFIX = "_METADATA.yaml"
 
@@ -50,6 +53,7 @@ LATER = ("published_gain", "mixed")  # columns that came later
 
 _COEFFICIENTS = "mixing_coefficients*.yaml"
 _BOUNDS = (0.5, 4.0)  # between which the estimates of the second file were searched: a value at one was not found
+_LOUDEST = 1e6  # a gain above it is none
 _REQUIRED = ("artist", "title", "genre", "has_bleed", "instrumental", "stems")
 
 
@@ -61,10 +65,14 @@ def is_vocal(instruments: list[str]) -> bool:
 def read_folder(folder: Path) -> tuple[pd.DataFrame, list[InputError]]:
     """Read every `*_METADATA.yaml` below `folder`, and the mixing coefficients where they lie in it or near it.
 
-    Returns the table (schema STEMS) of all files that could be read, and an InputError for each that could not.
-    Raises InputError where there is no such file at all.
+    Returns the table (schema STEMS) of all files that could be read, and an InputError for each that could not. Of a
+    track whose file is there several times the copies count once; where they differ, the track has no rows. Raises
+    InputError where there is no such file at all.
     """
-    files = sorted(path for path in folder.rglob(f"*{SUFFIX}") if not path.name.startswith("._"))
+    files: dict[str, list[Path]] = {}
+    for path in _below(folder):
+        if path.name.endswith(SUFFIX):
+            files.setdefault(_id_of(path), []).append(path)
     if not files:
         raise InputError(
             "MedleyDB metadata",
@@ -75,11 +83,10 @@ def read_folder(folder: Path) -> tuple[pd.DataFrame, list[InputError]]:
         )
     rows: list[dict[str, Any]] = []
     problems: list[InputError] = []
-    for path in files:
-        try:
-            rows += read_file(path)
-        except InputError as problem:
-            problems.append(problem)
+    for name, copies in files.items():
+        told, faults = _read_copies(name, copies)
+        rows += told
+        problems += faults
     coefficients, unreadable = _published(folder)
     for row in rows:
         number = _number(row["stem"])
@@ -89,62 +96,101 @@ def read_folder(folder: Path) -> tuple[pd.DataFrame, list[InputError]]:
     return frame.astype({"published_gain": "float64"}), problems + unreadable
 
 
+def _read_copies(name: str, files: list[Path]) -> tuple[list[dict[str, Any]], list[InputError]]:
+    """The rows of the one track that all these files are about, and what is wrong with them."""
+    told: dict[Path, list[dict[str, Any]]] = {}
+    problems = []
+    for path in files:
+        try:
+            told[path] = read_file(path)
+        except InputError as problem:
+            problems.append(problem)
+    for other in told:
+        first = next(iter(told))
+        if told[other] != told[first]:
+            differ = InputError(
+                f"medleydb/{name}: metadata",
+                file=first,
+                expected="one metadata file a track, or copies that say the same",
+                found=f"another that says something else: {other}",
+                remedy="remove one of the two",
+            )
+            return [], [*problems, differ]
+    return next(iter(told.values()), []), problems
+
+
 def read_file(path: Path) -> list[dict[str, Any]]:
     """The table rows of one metadata file, at least one. Raises InputError naming the key that is wrong."""
-    name = path.name.removesuffix(SUFFIX)
+    name = _id_of(path)
+    what, remedy = f"medleydb/{name}: metadata", "mend the file, or fetch it again from the dataset's repository"
 
     def refuse(expected: str, found: str) -> InputError:
-        return InputError(
-            f"medleydb/{name}: metadata",
-            file=path,
-            expected=expected,
-            found=found,
-            remedy="mend the file, or fetch it again from the dataset's repository",
-        )
+        return InputError(what, file=path, expected=expected, found=found, remedy=remedy)
 
-    try:
-        # The C loader is an order of magnitude faster; PyYAML brings it in every wheel.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise refuse("a YAML file", " ".join(str(error).split())) from error
+    content = read_yaml(path, what, expected="a YAML file", remedy=remedy, words=True)
     if not isinstance(content, dict):
-        raise refuse("a YAML mapping", f"{type(content).__name__}")
+        raise refuse("a YAML mapping", "an empty file" if content is None else f"a {type(content).__name__}")
     missing = [key for key in _REQUIRED if key not in content]
     if missing:
         raise refuse(f"the keys {', '.join(_REQUIRED)}", f"no {', '.join(missing)}")
-    track: dict[str, Any] = {
-        "id": name,
-        "artist": str(content["artist"]),
-        "title": str(content["title"]),
-        "genre": str(content["genre"]),
-    }
+    track: dict[str, Any] = {"id": name}
+    for key in ("artist", "title", "genre"):
+        value = content[key] or ""
+        if not isinstance(value, str):
+            raise refuse(f"{key}: words", f"{key}: a {type(value).__name__}")
+        track[key] = in_letters(value)
     for key in ("has_bleed", "instrumental"):
         value = content[key]
-        # The published files quote 'yes' and 'no'; unquoted, YAML makes booleans of them.
-        if value not in ("yes", "no", True, False):
-            raise refuse(f"{key}: 'yes' or 'no'", f"{key}: {value!r}")
-        track[key] = value in ("yes", True)
+        if not isinstance(value, str) or value.lower() not in ("yes", "no", "true", "false"):
+            raise refuse(f"{key}: 'yes' or 'no'", f"{key}: {value!r:.200}")
+        track[key] = value.lower() in ("yes", "true")
     stems = content["stems"] or {}
     if not isinstance(stems, dict):
         raise refuse("stems: a mapping of S01, S02, ...", f"stems: {type(stems).__name__}")
+    labels: dict[str, tuple[str, list[str]]] = {}
     rows = []
     for key, stem in stems.items():
-        if not isinstance(stem, dict) or not stem.get("filename") or not stem.get("instrument"):
-            raise refuse(f"stems: {key}: with filename and instrument", f"{key}: {stem!r}"[:200])
-        instruments = [stem["instrument"]] if isinstance(stem["instrument"], str) else list(stem["instrument"])
-        # A file name, never a path: metadata must not lead out of the track's folder.
-        file_name = Path(str(stem["filename"])).name
+        file_name, instruments = _stem(stem)
+        if not file_name or not instruments:
+            raise refuse(f"stems: {key}: with filename and instrument", f"{key}: {stem!r:.200}")
+        before = labels.setdefault(file_name, (str(key), instruments))
+        if before[0] != str(key):
+            # One file under two keys is one stem: it sounds once.
+            if before[1] == instruments:
+                continue
+            raise refuse("one stem a file", f"{file_name} as {before[0]} and as {key}, with other instruments")
         rows.append(
             {
                 **track,
                 "stem": str(key),
                 "stem_file": file_name,
-                "instrument": "; ".join(map(str, instruments)),
+                "instrument": "; ".join(instruments),
                 "vocal": is_vocal(instruments),
                 "mixed": _mixed(instruments, stem.get("raw")),
             }
         )
     return rows or [{**track, "stem": None, "stem_file": None, "instrument": None, "vocal": False, "mixed": None}]
+
+
+def _stem(stem: object) -> tuple[str, list[str]]:
+    """File name and instruments of a stem, either of them empty where the entry does not say it as it should."""
+    if not isinstance(stem, dict) or not isinstance(stem.get("filename"), str):
+        return "", []
+    named = stem.get("instrument")
+    instruments = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+    # A file name, never a path: metadata must not lead out of the track's folder.
+    file_name = Path(stem["filename"]).name
+    if file_name == ".." or not all(isinstance(instrument, str) for instrument in instruments):
+        return "", []
+    return file_name, instruments
+
+
+def _id_of(path: Path) -> str:
+    return in_letters(path.name.removesuffix(SUFFIX))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    return (path for place in Walk(folder) for path in place.files)
 
 
 def _mixed(instruments: list[str], raw: object) -> str | None:
@@ -157,7 +203,7 @@ def _mixed(instruments: list[str], raw: object) -> str | None:
     below: set[str] = set()
     for track in tracks:
         found = track.get("instrument") if isinstance(track, dict) else None
-        below |= {found} if isinstance(found, str) else {str(one) for one in found or ()}
+        below |= {found} if isinstance(found, str) else set(map(str, found or ()))
     voices = [instrument in VOCAL_INSTRUMENTS for instrument in instruments]
     if any(voices) and not all(voices):
         return "; ".join(map(str, instruments))
@@ -181,28 +227,24 @@ def _published(folder: Path) -> tuple[dict[str, dict[int, float]], list[InputErr
     """
     beside = [place for parent in folder.absolute().parents[:2] for place in (parent, parent / "resources")]
     files = {path.name: path for place in reversed(beside) for path in place.glob(_COEFFICIENTS)}
-    files |= {path.name: path for path in sorted(folder.rglob(_COEFFICIENTS)) if not path.name.startswith("._")}
+    files |= {path.name: path for path in _below(folder) if fnmatch(path.name, _COEFFICIENTS)}
     kinds: dict[str, dict[str, dict[int, float]]] = {"mean": {}, "first": {}, "manual": {}}
     problems = []
     for path in files.values():
+        expected = "a YAML mapping of tracks to the gains of their stems"
+        remedy = "fetch the file again from the dataset's repository, or remove it"
+        what = "MedleyDB mixing coefficients"
         try:
-            content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+            content = read_yaml(path, what, expected=expected, remedy=remedy)
             if not isinstance(content, dict):
-                raise yaml.YAMLError(f"a {type(content).__name__}, not a mapping of tracks")
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-            problems.append(
-                InputError(
-                    "MedleyDB mixing coefficients",
-                    file=path,
-                    expected="a YAML mapping of tracks to the gains of their stems",
-                    found=" ".join(str(error).split()),
-                    remedy="fetch the file again from the dataset's repository, or remove it",
-                )
-            )
+                kind = f"a {type(content).__name__}, not a mapping of tracks"
+                raise InputError(what, file=path, expected=expected, found=kind, remedy=remedy)
+        except InputError as problem:
+            problems.append(problem)
             continue
         for name, gains in content.items():
-            for kind, found in _gains(gains).items():
-                kinds[kind].setdefault(str(name), {}).update(found)
+            for origin, numbers in _gains(gains).items():
+                kinds[origin].setdefault(str(name), {}).update(numbers)
     tracks = {name for found in kinds.values() for name in found}
     return {
         name: kinds["mean"].get(name, {}) | kinds["first"].get(name, {}) | kinds["manual"].get(name, {})
@@ -228,5 +270,5 @@ def _numbers(gains: object) -> dict[int, float]:
     return {
         int(number): float(gain)
         for number, gain in (gains.items() if isinstance(gains, Mapping) else ())
-        if isinstance(number, int) and isinstance(gain, int | float) and 0.0 <= gain < float("inf")
+        if isinstance(number, int) and isinstance(gain, int | float) and 0.0 <= gain < _LOUDEST
     }

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import yaml
@@ -23,8 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data.artists import artist_key
 from data.errors import InputError
 from data.files import publish
+from data.yaml_files import read_yaml
 
-_ENDLESS = 1 << 30  # characters of a line
+_LARGEST = 1 << 27  # bytes: a few hundred for every track that a storage root ever held
 FORMAT = "deep-audio-isolation splits 1"
 PARTS = ("reserved", "test", "validation", "train")  # the first of several that claim a track has it
 HELD_OUT = frozenset({"reserved", "test"})
@@ -173,23 +174,18 @@ def read_placements(path: Path, *, what: str = "splits") -> Placements:
 @lru_cache(maxsize=4)
 def _read(path: Path, what: str, mtime_ns: int, size: int) -> Placements:
 
-    def refuse(found: str) -> InputError:
-        return InputError(
-            what,
-            file=path,
-            expected=f"YAML with `format: {FORMAT}` and `tracks`, each with track, split (one of {', '.join(PARTS)}), "
-            "and its artists and audio if they are known",
-            found=found,
-            remedy="write one with `python -m pipelines.splits write FILE`, or mend this one",
-        )
+    expected = (
+        f"YAML with `format: {FORMAT}` and `tracks`, each with track, split (one of {', '.join(PARTS)}), "
+        "and its artists and audio if they are known"
+    )
+    remedy = "write one with `python -m pipelines.splits write FILE`, or mend this one"
 
+    def refuse(found: str) -> InputError:
+        return InputError(what, file=path, expected=expected, found=found, remedy=remedy)
+
+    content = read_yaml(path, what, expected=expected, remedy=remedy, words=True, largest=_LARGEST)
     try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
         parsed = _File.model_validate(content)
-    except OSError as error:
-        raise refuse(f"a file that cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise refuse(" ".join(str(error).split())) from error
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors()]
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""

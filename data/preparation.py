@@ -17,8 +17,9 @@ from typing import Any
 import pandas as pd
 
 from data import cache
+from data.command import out_of_memory
 from data.datasets.base import Dataset
-from data.errors import InputError
+from data.errors import InputError, os_error
 from data.layout import Layout
 from data.medleydb_metadata import STEMS as LABELS
 from data.normalise import CODE_VERSION, normalise_track
@@ -128,13 +129,15 @@ def standing(job: TrackJob) -> PreparedTrack | Outdated:
     """What stands of a track: both steps as they would be made now, or why not."""
     layout, (dataset, slug) = Layout(job.root), (job.dataset.name, job.row.slug)
     folder, recipe = layout.stems(dataset, slug), stems_recipe(job)
-    stems = cache.recall(folder)
+    try:
+        stems, normalised = cache.recall(folder), cache.recall(layout.normalised(dataset, slug))
+    except InputError as problem:
+        return Outdated(STEMS, f"cannot be read ({problem.found})", (problem.file or str(folder),))
     if stems is None:
         return Outdated(STEMS, _absent(folder))
     if stems.fingerprint != recipe.fingerprint:
         return _outdated_stems(job, stems, recipe)
     folder, recipe = layout.normalised(dataset, slug), normalised_recipe(stems.version)
-    normalised = cache.recall(folder)
     if normalised is None:
         return Outdated(NORMALISED, _absent(folder))
     if normalised.fingerprint != recipe.fingerprint:
@@ -173,6 +176,11 @@ def prepare_track(job: TrackJob) -> TrackResult:
     except InputError as problem:
         about = problem if problem.what.startswith(job.track_id) else problem.about(f"{job.track_id}: {problem.what}")
         return TrackResult(job.row.slug, steps, about)
+    except OSError as error:
+        return TrackResult(job.row.slug, steps, os_error(error, job.track_id))
+    except MemoryError as error:
+        remedy = "lower ISOLATION_WORKERS, close other programs, or use a larger machine"
+        return TrackResult(job.row.slug, steps, out_of_memory(job.track_id, str(error), remedy))
     except Exception as error:
         unforeseen = InputError(
             job.track_id,

@@ -103,8 +103,8 @@ class Settings(BaseSettings):
         "measured", description="MedleyDB's vocal stems: summed as loud as the mix has them, or as they are"
     )
     medleydb_metadata_url: Address = Field(
-        "https://github.com/marl/medleydb/archive/refs/heads/master.zip",
-        description="where the MedleyDB metadata is fetched from",
+        "https://github.com/marl/medleydb/archive/537bb7bad0601fc58e4fff8404f71658b86ef60e.zip",
+        description="where the MedleyDB metadata is fetched from; the default's content is verified",
     )
     musdb18_url: Address | None = Field(
         None, description="another address for `sample` and `download`, such as a mirror"
@@ -136,12 +136,19 @@ class Settings(BaseSettings):
     )
     voters: int = Field(6, ge=1, description="people who have to vote before votes decide the champion")
     champion: str | None = Field(None, description="candidate to promote by hand, whatever votes and scores say")
-    device: str = Field("auto", description="where networks run: auto, cpu, cuda, cuda:1, mps")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|(cpu|cuda|mps|xpu)(:\d{1,3})?)$",
+        description="where networks run: auto, cpu, cuda, cuda:1, mps",
+    )
     training_processes: int = Field(1, ge=1, description="processes that train one candidate together, one a GPU")
     training_data: Literal["auto", "stream", "resident"] = Field(
         "auto", description="training set: read from disk as it is heard, in the device's memory, or what fits"
     )
     earlier_checkpoints: int = Field(3, ge=0, description="earlier checkpoints kept of each candidate")
+    history_days: int | None = Field(
+        None, ge=1, description="days after which the job `prune` forgets a run; unset: never"
+    )
     wandb: Literal["off", "offline", "online"] = Field(
         "off", description="whether trainings are written for Weights & Biases too: kept on this machine, or sent"
     )
@@ -205,7 +212,8 @@ class _Problem(NamedTuple):
 def load_settings(*, writes: bool = True) -> Settings:
     """Read the settings from the environment and `.env`. Raises InputError naming every variable that does not fit.
 
-    For a command that `writes`, the storage root has to be a place where this project can keep its outputs.
+    For a command that `writes`, the storage root has to be a place where this project can keep its outputs, and the
+    champion a candidate.
     """
     given = variables()
     problems = [_Problem(name, _nearest(name), None) for name in _unknown(given)]
@@ -219,9 +227,8 @@ def load_settings(*, writes: bool = True) -> Settings:
             message = fault["msg"].removeprefix("Value error, ")
             problems.append(_Problem(name if fault["loc"] else "together", message, found))
         raise _refusal(problems) from error
-    problems += _champion_problems(settings)
     if writes:
-        problems += _storage_problems(settings, given)
+        problems += [*_champion_problems(settings), *_storage_problems(settings, given)]
     if problems:
         raise _refusal(problems)
     return settings

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import stat
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +15,12 @@ from data.engine import Engine
 from data.errors import InputError
 from data.files import sha256_of
 from data.layout import Layout
+from data.names import Named, after, as_it_was, in_letters, kept, read_names, write_names
 from data.settings import Settings
 from data.tables import Table
-from data.tracks import SourceTrack
+from data.text import one_line
+from data.tracks import Found, SourceTrack, named_of, with_names, with_slugs
+from data.walk import OURS, PassedOver, left_alone, told
 
 _FILE = pa.struct([("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())])
 INDEX = Table(
@@ -37,24 +42,35 @@ INDEX = Table(
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file as it was indexed: bytes, modification time, SHA-256; an absent one has no checksum."""
+    """A raw file as it was indexed: bytes, modification time, SHA-256; an absent one has no checksum.
+
+    `path` is what the table holds: the path itself, or where that is no text, one that `place` makes of it again.
+    """
 
     path: str
     size: int
     mtime_ns: int
     sha256: str
 
+    @property
+    def place(self) -> Path:
+        """Where the file lies."""
+        return Path(as_it_was(self.path))
+
     def stands(self) -> bool:
         """Whether the file still is what was indexed, by size and time; an absent one by being absent."""
-        return RawFile.found(Path(self.path), self.sha256) == self
+        return RawFile.found(self.place, self.sha256) == self
 
     @staticmethod
     def found(path: Path, sha256: str = "") -> RawFile:
-        """The file as it is now, with a checksum that is known otherwise."""
-        if not path.is_file():
-            return RawFile(str(path), 0, 0, "")
-        status = path.stat()
-        return RawFile(str(path), status.st_size, status.st_mtime_ns, sha256)
+        """The file as it is now, with a checksum that is known otherwise; what is no regular file is absent."""
+        try:
+            status = path.stat()
+        except OSError:
+            return RawFile(kept(str(path)), 0, 0, "")
+        if not stat.S_ISREG(status.st_mode):
+            return RawFile(kept(str(path)), 0, 0, "")
+        return RawFile(kept(str(path)), status.st_size, status.st_mtime_ns, sha256)
 
 
 @dataclass(frozen=True)
@@ -72,33 +88,56 @@ class IndexedTrack:
 
 
 def build_index(dataset: Dataset, settings: Settings, log: Log, engine: Engine) -> pd.DataFrame:
-    """Find the dataset's tracks and the checksum of each raw file: a table with the schema INDEX.
+    """Find the dataset's tracks and the checksum of each raw file: `find_tracks`, then `index_of`."""
+    return index_of(dataset, settings, find_tracks(dataset, settings, log), log, engine)
 
-    Checksums of files whose size and time are those of the last index are taken from there; the others are computed
-    by `engine`. A dataset that is `off` has an empty index. Raises InputError as the dataset's `obtain` and `discover`
-    do.
+
+def find_tracks(dataset: Dataset, settings: Settings, log: Log) -> Found:
+    """The dataset's tracks, and what was passed over; of a dataset that is `off` nothing.
+
+    The slugs are those that the names alone have: `index_of` gives them the ones that they had before. Raises
+    InputError as the dataset's `obtain` and `discover` do.
     """
     if dataset.setting(settings) == "off":
-        return pd.DataFrame(columns=INDEX.names)
+        return Found()
     folder = dataset.obtain(settings, log)
-    tracks = dataset.discover(folder)
-    log(f"{dataset.title}: {len(tracks)} tracks in {folder}")
+    tracks = _discovered(dataset, settings.root, folder)
+    passed = (
+        f"; {len(tracks.passed_over)} passed over: {told(tracks.passed_over, folder)}" if tracks.passed_over else ""
+    )
+    log(one_line(f"{dataset.title}: {len(tracks)} tracks in {folder}{passed}"))
+    return tracks
+
+
+def index_of(dataset: Dataset, settings: Settings, tracks: Found, log: Log, engine: Engine) -> pd.DataFrame:
+    """The index of these tracks: a table with the schema INDEX, each track under the slug that its name has.
+
+    Checksums of files whose size and time are those of the last index are taken from there; the others are computed
+    by `engine`. Slugs that are given for the first time are remembered.
+    """
     known = _known_files(settings.root, dataset.name)
     found = {path: RawFile.found(path) for track in tracks for path in track.files}
-    files = {path: same for path, file in found.items() if (same := _same(known.get(str(path)), file))}
+    files = {path: same for path, file in found.items() if (same := _same(known.get(file.path), file))}
     unknown = [path for path in found if path not in files]
     for number, (path, checksum) in enumerate(engine.as_completed(_checksum, unknown), start=1):
-        files[path] = RawFile.found(path, checksum)
+        files[path] = RawFile.found(path, checksum) if checksum else RawFile(kept(str(path)), 0, 0, "")
         if number % max(1, len(unknown) // 10) == 0 and len(unknown) > 20:
             log(f"{dataset.title}: checksums of {number} of {len(unknown)} files")
+    checksums = {path: file.sha256 for path, file in files.items()}
+    names = _known_names(settings.root, dataset.name, tracks)
+    tracks = with_slugs(tracks, names, checksums)
+    named = [named_of(track, checksums) for track in tracks]
+    given = {track.name: track.slug for track in tracks}
+    if tracks:
+        write_names(Layout(settings.root).names(dataset.name), after(names, named, given))
     rows = [
         {
             "slug": track.slug,
-            "title": track.title,
-            "artist": track.artist,
-            "licence": track.licence,
+            "title": in_letters(track.title),
+            "artist": in_letters(track.artist),
+            "licence": in_letters(track.licence),
             "split": track.split,
-            "genre": track.genre,
+            "genre": in_letters(track.genre),
             "files": [vars(files[path]) for path in track.files],
             "details": list(track.details.items()),
         }
@@ -128,11 +167,12 @@ def source_changed(dataset: Dataset, root: Path, folder: Path) -> list[str]:
     """
     index_file = INDEX.path(Layout(root).index(dataset.name))
     known = {track.slug: track for track in indexed_tracks(root, dataset.name)} if index_file.is_file() else {}
-    tracks = {track.slug: track for track in dataset.discover(folder)}
+    found = _discovered(dataset, root, folder)
+    tracks = {track.slug: track for track in with_slugs(found, _known_names(root, dataset.name, found))}
     changed = set(known) ^ set(tracks)
     for slug in set(known) & set(tracks):
         indexed = known[slug].files
-        same = [file.path for file in indexed] == [str(path) for path in tracks[slug].files]
+        same = [file.path for file in indexed] == [kept(str(path)) for path in tracks[slug].files]
         if not (same and all(file.stands() for file in indexed)):
             changed.add(slug)
     return sorted(changed)
@@ -147,7 +187,7 @@ def track_of(dataset: str, row: IndexedTrack) -> SourceTrack:
                 f"{dataset}/{row.slug}",
                 file=file.path,
                 expected=f"the {file.size} bytes that were indexed",
-                found="a file that has changed since" if Path(file.path).is_file() else "no such file",
+                found="a file that has changed since" if file.place.is_file() else "no such file",
                 remedy=f"materialise {dataset}/archive again, so that the index is true",
             )
     return SourceTrack(
@@ -158,7 +198,7 @@ def track_of(dataset: str, row: IndexedTrack) -> SourceTrack:
         licence=row.licence,
         split=row.split,
         genre=row.genre,
-        files=tuple(Path(file.path) for file in row.files),
+        files=tuple(file.place for file in row.files),
         details=row.details,
     )
 
@@ -168,8 +208,46 @@ def checksums_of(row: IndexedTrack) -> dict[str, str]:
     return {Path(file.path).name: file.sha256 for file in row.files}
 
 
+def _discovered(dataset: Dataset, root: Path, folder: Path) -> Found:
+    """What the dataset's reader finds in a folder, without what lies where nobody's music is."""
+    tracks = with_names(dataset.discover(folder), folder)
+    passed = {track.name: reason for track in tracks if (reason := _left_alone(track.files[0], folder, root))}
+    kept_out = [PassedOver(track.files[0], passed[track.name]) for track in tracks if track.name in passed]
+    return Found((track for track in tracks if track.name not in passed), [*tracks.passed_over, *kept_out])
+
+
+def _left_alone(file: Path, folder: Path, root: Path) -> str | None:
+    """Why a file below a source's folder is left alone, whichever reader found it; None where it is not."""
+    home = os.path.realpath(root)
+    if Path(os.path.realpath(file)).is_relative_to(home) and not Path(os.path.realpath(folder)).is_relative_to(home):
+        return OURS
+    parts = file.relative_to(folder).parts if file.is_relative_to(folder) else ()
+    return next((reason for part in parts if (reason := left_alone(part))), None)
+
+
+def _known_names(root: Path, dataset: str, tracks: Found) -> dict[str, Named]:
+    """The names that were given a slug, by slug. Of an index from before they were remembered: those of its files."""
+    names = read_names(Layout(root).names(dataset))
+    if names is not None:
+        return names
+    try:
+        rows = {row.files[0].path: row for row in indexed_tracks(root, dataset) if row.files}
+    except InputError:
+        return {}  # none yet, or one that an older version wrote
+    known = {}
+    for track in tracks:
+        row = rows.get(kept(str(track.files[0])))
+        if row is not None:
+            known[row.slug] = replace(named_of(track), audio=row.files[0].sha256)
+    return known
+
+
 def _checksum(path: Path) -> tuple[Path, str]:
-    return path, sha256_of(path) if path.is_file() else ""
+    """A file's checksum, empty where it cannot be read: the reader says so when its track is prepared."""
+    try:
+        return path, sha256_of(path) if path.is_file() else ""
+    except OSError:
+        return path, ""
 
 
 def _same(known: RawFile | None, found: RawFile) -> RawFile | None:

@@ -10,20 +10,18 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from data.errors import InputError, os_error
-from data.files import obstacle
+from data.errors import InputError
+from data.yaml_files import read_yaml
 
 CANDIDATES = Path(__file__).with_name("candidates")
-LARGEST_FILE = 100_000  # bytes of YAML; what a person writes has a few thousand
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,99}$"  # of a candidate: its file, its partition key, a part of folder names
 _NAMING = "a file name of lower-case letters, digits, - and _, for it names the candidate"
@@ -316,38 +314,17 @@ def load_candidate(path: Path | str) -> Candidate:
     bad key in it.
     """
     path = Path(path)
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix.lower() not in (".yaml", ".yml"):
         path = candidate_path(str(path))
     what = f"candidate {path.stem}"
-    try:
-        found = obstacle(path)
-        if found is None and not re.fullmatch(NAME, path.stem):
-            raise InputError(what, file=path, expected=_NAMING, found=path.name, remedy="rename the file")
-        if found is None and path.stat().st_size > LARGEST_FILE:
-            found = f"{path.stat().st_size} bytes"
-        text = b"" if found is not None else path.read_bytes()
-    except OSError as error:
-        raise os_error(error, what, file=path) from error
-    if found is not None:
-        raise InputError(
-            what,
-            file=path,
-            expected=f"a YAML file of at most {LARGEST_FILE} bytes, or the name of a candidate: "
-            f"{', '.join(candidate_names())}",
-            found=found,
-            remedy="check the path",
-        )
-    try:
-        content = yaml.load(text.decode("utf-8-sig"), _Loader)
-    # Also what PyYAML's own constructors raise: for a date such as 2020-13-45, a key that is a list, a deep nesting.
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise InputError(
-            what,
-            file=path,
-            expected="a YAML file",
-            found=" ".join(str(error).split()) or type(error).__name__,
-            remedy="correct the file there",
-        ) from error
+    content = read_yaml(
+        path,
+        what,
+        expected=f"a YAML file of settings, or the name of a candidate: {', '.join(candidate_names())}",
+        remedy="check the path, and what stands in the file",
+    )
+    if not re.fullmatch(NAME, path.stem):
+        raise InputError(what, file=path, expected=_NAMING, found=path.name, remedy="rename the file")
     return parse_candidate(path.stem, content, file=path)
 
 
@@ -431,32 +408,8 @@ def _keys(section: type[BaseModel]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    try:
+        text = json.dumps(value, default=str)
+    except (ValueError, TypeError):
+        return f"a {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people expect it: 1e-3 is a number, and a key that stands twice is an error.
-
-    Aliases are refused: a few lines of them stand for more than fits into memory, and no candidate needs any.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "an alias (*): write out what it stands for", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# PyYAML follows YAML 1.1, where 1e-3 is a string for want of a dot.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)

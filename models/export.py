@@ -36,15 +36,16 @@ from torch.export import Dim, ExportedProgram
 from torch.overrides import TorchFunctionMode
 
 from data.audio import CHANNELS, SAMPLE_RATE
+from data.command import run_command
 from data.errors import InputError
 from data.files import publish
+from data.text import say
 from models.candidate import StftSettings
 from models.checkpoint import Checkpoint, load_checkpoint, load_separator
 from models.networks.base import Network
 from models.networks.packaged import BSRoformerNetwork, HTDemucsNetwork
 from models.separate import CHUNK_SECONDS, FADE_SECONDS, Layout, layout_of
 from models.stft import STFT
-from models.train import BAD_INPUT
 
 SUFFIX = ".pt2"
 ABOUT_FILE = "separator.json"
@@ -200,6 +201,10 @@ def _refuse_unusable(file: Path, chunk_seconds: float) -> None:
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Export as the command line says; returns the exit code: 0, or 2 for bad input."""
+    return run_command(lambda: _export(arguments))
+
+
+def _export(arguments: Iterable[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m models.export", description="Export a separator.")
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.pt2")
@@ -210,12 +215,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
         help="of a chunk of music, without its context (default: %(default)g)",
     )
     options = parser.parse_args(None if arguments is None else list(arguments))
-    try:
-        about = export_separator(options.checkpoint, options.output, options.seconds)
-    except InputError as error:
-        sys.stderr.write(f"{error}\n")
-        return BAD_INPUT
-    print(f"{options.output}: {about['candidate']}, its audio is that of the checkpoint; data under {_licences(about)}")
+    about = export_separator(options.checkpoint, options.output, options.seconds)
+    told = f"{options.output}: {about['candidate']}, its audio is that of the checkpoint"
+    say(f"{told}; data under {_licences(about)}", sys.stdout)
     return 0
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,10 @@ import pandas as pd
 from scipy.stats import beta
 
 from data import audio
-from data.errors import InputError
-from data.files import publish
+from data.errors import InputError, os_error
+from data.files import obstacle, publish
 from data.measure import loudness_lufs, peak
+from data.text import one_line
 from models.report.excerpts import HEADROOM, Stretch, choose_stretch, data_uri, encode_mp3
 from models.report.page import environment
 
@@ -32,10 +34,23 @@ KEY_FILE = "key.json"
 # Six who all agree are the fewest that a coin would not: it lets five agree once in sixteen times, six once in 32.
 LEAST_VOTERS = 6
 RESAMPLES = 10_000
+LARGEST_VOTE = 1_000_000  # bytes; what the page saves has some hundred
 _LETTERS = "ABCDEFGH"
+# What Unicode calls ignorable by default, and shows as nothing: two names that look the same are the same.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 # voter -> track id -> the candidate chosen
 Votes = dict[str, dict[str, str]]
+
+
+class VotesRead(NamedTuple):
+    """What each voter chose, and the files that do not count: their names, with the reason."""
+
+    votes: Votes
+    passed_over: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -81,27 +96,43 @@ def write_ballot(folder: Path, tracks: Sequence[BallotTrack], *, seed: int, leas
     return ballot
 
 
-def read_votes(folder: Path, key_file: Path) -> Votes:
+def read_votes(folder: Path, key_file: Path) -> VotesRead:
     """What each voter chose, from the `*.json` files that voters saved: voter -> track id -> candidate.
 
-    Files of another ballot are passed over: what they voted on is no longer there. Of several files of one voter the
-    newest counts; names differ neither by case nor by spaces. A voter who chose nothing is none. Raises InputError
-    for a file that is not a vote, and for a track or letter that the ballot does not have.
+    Files come from other people. One that is no vote on this ballot is passed over, with the reason, and the others
+    count: files of another ballot, because what they voted on is no longer there; tracks or letters that the ballot
+    does not have; copies. Of several files of one voter the newest counts; names differ neither by case nor by spaces,
+    nor by how a character is written. A voter who chose nothing is none.
+
+    The id of a ballot follows from its sounds and is known only to those who have the page. Those can vote under as
+    many names as they like: nobody can see that in the files, so keep the folder to people you trust.
+
+    Raises InputError where the folder or the ballot's key cannot be read.
     """
-    key = json.loads(key_file.read_text())
-    latest: dict[str, tuple[Path, dict[str, Any]]] = {}
-    for file in sorted(folder.glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
-        vote = _read_vote(file)
-        if vote["ballot"] == key["ballot"]:
-            latest[_one_name(vote.get("voter", file.stem))] = file, vote["votes"]
-    chosen: Votes = {}
-    for voter, (file, votes) in latest.items():
-        for track, letter in votes.items():
-            candidate = key["tracks"].get(track, {}).get(letter) if isinstance(letter, str) else None
-            if candidate is None:
-                raise _unusable(file, "tracks and letters of the ballot", f"{letter!r} for {track!r}")
-            chosen.setdefault(voter, {})[track] = candidate
-    return chosen
+    key = _read_key(key_file)
+    latest: dict[str, tuple[str, dict[str, str]]] = {}
+    passed_over: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    for file in _vote_files(folder):
+        name = one_line(file.name)
+        try:
+            content = _content(file)
+            copy = seen.setdefault(hashlib.sha256(content).hexdigest(), name)
+            if copy != name:
+                raise _PassedOver(f"the same as {copy}")
+            voter, chosen = _vote(content, key, file.stem)
+        except _PassedOver as reason:
+            passed_over[name] = str(reason)
+            continue
+        if voter in latest:
+            passed_over[latest[voter][0]] = f"{name} of the same voter is newer"
+        latest[voter] = name, chosen
+    return VotesRead({voter: chosen for voter, (_, chosen) in latest.items() if chosen}, passed_over)
+
+
+def candidates_on(key_file: Path) -> list[str]:
+    """The candidates on a ballot. Raises InputError where its key cannot be read."""
+    return _read_key(key_file).candidates
 
 
 def count_votes(folder: Path, key_file: Path) -> pd.DataFrame:
@@ -109,8 +140,8 @@ def count_votes(folder: Path, key_file: Path) -> pd.DataFrame:
 
     `voters` is how many people chose the candidate for at least one song. What the counts decide: `decide_votes`.
     """
-    chosen = read_votes(folder, key_file)
-    names = json.loads(key_file.read_text())["candidates"]
+    chosen = read_votes(folder, key_file).votes
+    names = candidates_on(key_file)
     counted = Counter(dict.fromkeys(names, 0))
     counted.update(candidate for choices in chosen.values() for candidate in choices.values())
     table = pd.DataFrame(counted.most_common(), columns=["candidate", "votes"])
@@ -122,10 +153,11 @@ def count_votes(folder: Path, key_file: Path) -> pd.DataFrame:
 class VoteDecision:
     """What a ballot decided: `preferred` over every other candidate, or, where `decided` is False, why not.
 
-    `words` is for people. `difference` is the share of songs (-1 to 1) for which voters chose `leading` rather than
-    `rival`, averaged over voters, with its 95 % interval `low` to `high`; `agreeing` of the `telling` voters who
-    chose one of the two more often chose `leading`, and `agreement_low` to `agreement_high` is the 95 % interval of
-    that share (0 to 1). Numbers are NaN, and names None, where too few candidates or voters leave nothing to compare.
+    `words` is for people; `passed_over` names the files that do not count, with the reasons. `difference` is the share
+    of songs (-1 to 1) for which voters chose `leading` rather than `rival`, averaged over voters, with its 95 %
+    interval `low` to `high`; `agreeing` of the `telling` voters who chose one of the two more often chose `leading`,
+    and `agreement_low` to `agreement_high` is the 95 % interval of that share (0 to 1). Numbers are NaN, and names
+    None, where too few candidates or voters leave nothing to compare.
     """
 
     decided: bool
@@ -141,6 +173,7 @@ class VoteDecision:
     telling: int = 0
     agreement_low: float = math.nan
     agreement_high: float = math.nan
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def preferred(self) -> str | None:
@@ -161,10 +194,14 @@ def decide_votes(
     `among` names the candidates that still sound as they did on the ballot (default: all): one that was trained again
     since can neither win nor be beaten. Raises InputError as `read_votes` does.
     """
-    chosen = read_votes(folder, key_file)
-    names = json.loads(key_file.read_text())["candidates"]
-    standing = [name for name in names if among is None or name in among]
-    return best_by_votes(chosen, standing, least_voters=least_voters, seed=seed)
+    read = read_votes(folder, key_file)
+    standing = [name for name in candidates_on(key_file) if among is None or name in among]
+    decision = best_by_votes(read.votes, standing, least_voters=least_voters, seed=seed)
+    if not read.passed_over:
+        return decision
+    count = len(read.passed_over)
+    words = f"{decision.words} ({count} file{'' if count == 1 else 's'} passed over)"
+    return replace(decision, words=words, passed_over=read.passed_over)
 
 
 def best_by_votes(
@@ -260,9 +297,11 @@ def _needed(least_voters: int) -> str:
     return f"{least_voters} {'is' if least_voters == 1 else 'are'} needed"
 
 
-def _one_name(voter: object) -> str:
-    """A voter's name without what typing changes: case, spaces, and how an accent is written."""
-    return " ".join(unicodedata.normalize("NFKC", str(voter)).casefold().split())
+def _one_name(voter: str) -> str:
+    """A voter's name without what typing changes: case, spaces, how an accent is written, what nobody sees."""
+    seen = _UNSEEN.sub("", unicodedata.normalize("NFKC", voter))
+    folded = unicodedata.normalize("NFKC", seen.casefold())
+    return "".join(character for character in folded if character.isprintable() and not character.isspace())
 
 
 def _players(paths: Sequence[Path], stretch: Stretch) -> list[str]:
@@ -278,17 +317,96 @@ def _players(paths: Sequence[Path], stretch: Stretch) -> list[str]:
     return [data_uri(encode_mp3(np.float32(gain) * sound), "audio/mpeg") for sound in matched]
 
 
-def _read_vote(file: Path) -> dict[str, Any]:
+class _PassedOver(Exception):
+    """Why a file is no vote."""
+
+
+class _Key(NamedTuple):
+    """Who is behind the letters of a ballot: track id -> letter -> candidate."""
+
+    ballot: str
+    candidates: list[str]
+    tracks: dict[str, dict[str, str]]
+
+
+def _read_key(file: Path) -> _Key:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _unusable(file, "JSON", str(error)) from error
-    if not isinstance(content, dict) or not isinstance(content.get("votes"), dict) or "ballot" not in content:
-        raise _unusable(file, 'an object with "ballot" and "votes"', str(content)[:80])
+        key = _Key(content["ballot"], list(content["candidates"]), dict(content["tracks"]))
+    except OSError as error:
+        raise os_error(error, "key of the ballot", file=file) from error
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise InputError(
+            "key of the ballot",
+            file=file,
+            expected="what evaluation/listening_test wrote",
+            found=f"a damaged file ({one_line(error)[:80]})",
+            remedy="delete it and materialise evaluation/listening_test again; the same ballot comes of it",
+        ) from error
+    return key
+
+
+def _vote_files(folder: Path) -> list[Path]:
+    """What may be votes, the newest last."""
+
+    def age(file: Path) -> int:
+        try:
+            return file.lstat().st_mtime_ns
+        except OSError:
+            return 0
+
+    try:
+        files = [file for file in folder.iterdir() if file.suffix.lower() == ".json"]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise os_error(error, "votes", file=folder) from error
+    return sorted(files, key=lambda file: (age(file), file.name))
+
+
+def _content(file: Path) -> bytes:
+    try:
+        found = obstacle(file)
+        if found is not None:
+            raise _PassedOver(found)
+        if file.name.startswith("."):
+            raise _PassedOver("a hidden file")
+        size = file.stat().st_size
+        if size > LARGEST_VOTE:
+            raise _PassedOver(f"{size} bytes, where a vote has some hundred")
+        return file.read_bytes()
+    except OSError as error:
+        raise _PassedOver(f"cannot be read: {error.strerror}") from error
+
+
+def _vote(content: bytes, key: _Key, stem: str) -> tuple[str, dict[str, str]]:
+    """The voter, by one name, and the candidate chosen for each track, from what the ballot's page saved."""
+    try:
+        vote = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise _PassedOver(f"no JSON ({one_line(error)[:80]})") from error
+    if not isinstance(vote, dict) or not isinstance(vote.get("votes"), dict) or "ballot" not in vote:
+        raise _PassedOver('no object with "ballot" and "votes"')
+    if vote["ballot"] != key.ballot:
+        raise _PassedOver("a vote on another ballot, whose sounds are no longer there")
+    voter = vote.get("voter", stem)  # pages of the first version saved none
+    if not isinstance(voter, str) or not _one_name(voter) or len(voter) > 200:
+        raise _PassedOver("no name of a voter")
+    chosen = {}
+    for track, letter in vote["votes"].items():
+        candidate = key.tracks.get(track, {}).get(letter) if isinstance(letter, str) else None
+        if candidate is None:
+            raise _PassedOver(f"{one_line(repr(letter))[:40]} for {one_line(repr(track))[:80]}: not on the ballot")
+        chosen[track] = candidate
+    return _one_name(voter), chosen
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a key stands twice")
     return content
 
 
-def _unusable(file: Path, expected: str, found: str) -> InputError:
-    return InputError(
-        "vote", file=file, expected=expected, found=found, remedy="save the ballot's page again, or remove the file"
-    )
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")

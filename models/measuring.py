@@ -6,14 +6,14 @@ What is measured stands in the module that a process is started with, `models.sc
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import InputError
+from data.command import out_of_memory, run_command
+from models.launch import LESS_MEMORY_MEASURING
+from models.memory import memory_ran_out
 from models.reporters import open_launcher
-from models.train import BAD_INPUT
 
 Log = Callable[[str], None]
 
@@ -37,11 +37,17 @@ def run_job(module: str, description: str, work: Callable[[Job, Log], None], arg
     parser.add_argument("--audio-root", type=Path, required=True, metavar="DIR", help="where their paths start from")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the results are written")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    options = parser.parse_args(None if arguments is None else list(arguments))
-    try:
-        with open_launcher() as (launcher, _):
-            work(Job(**vars(options)), launcher.log)
-    except InputError as error:
-        sys.stderr.write(f"{error}\n")
-        return BAD_INPUT
-    return 0
+
+    def measure() -> int:
+        options = parser.parse_args(None if arguments is None else list(arguments))
+        try:
+            with open_launcher() as (launcher, _):
+                work(Job(**vars(options)), launcher.log)
+        except (RuntimeError, MemoryError) as error:
+            if memory_ran_out(error):
+                said = str(error).partition("\n")[0]
+                raise out_of_memory(f"measurement of {options.checkpoint}", said, LESS_MEMORY_MEASURING) from error
+            raise
+        return 0
+
+    return run_command(measure)

@@ -13,47 +13,56 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from data.errors import InputError
+from data.command import FAILED, Stopped, out_of_memory, run_command
 from data.layout import Layout
 from data.loopback import PAIRS
+from data.ownership import own
 from data.settings import load_settings
 from data.tables import read_table
-from models.candidate import Candidate, load_candidate
+from data.text import say
+from models.candidate import Candidate, candidate_path, load_candidate
+from models.launch import LESS_MEMORY
 from models.progress import Reporter
 from models.reporters import open_reporters
-
-BAD_INPUT = 2
-
-
-class Stopped(BaseException):
-    """The process was asked to end."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Train as the command line says; returns the exit code: 0, 2 for bad input, 128 + signal when stopped."""
-    options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
+    return run_command(lambda: _run(_parser().parse_args(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    candidate = load_candidate(_file_of(options.config, settings.candidates))
     try:
-        candidate = load_candidate(options.config)
-        with open_reporters(load_settings()) as (reporter, extras):
+        with open_reporters(settings) as (reporter, extras):
             _end_with(extras.get("launcher"))
             _train(candidate, options, reporter, extras)
-    except InputError as error:
-        sys.stderr.write(f"{error}\n")
-        return BAD_INPUT
     except Stopped as stopped:
-        sys.stderr.write(f"stopped by {stopped}; started again, it goes on from the last state that was saved\n")
-        return 128 + stopped.signum
+        stopped.said = "started again, it goes on from the last state that was saved"
+        raise
+    except (RuntimeError, MemoryError) as error:
+        from models.memory import memory_ran_out
+        from models.training.processes import lost_another
+
+        if memory_ran_out(error):
+            said = str(error).partition("\n")[0]
+            raise out_of_memory(f"training of {candidate.name}", said, LESS_MEMORY) from error
+        if lost_another(error):
+            say("another process of this training has ended, and so this one does")
+            return FAILED
+        raise
     return 0
+
+
+def _file_of(config: str, candidates: Path) -> Path:
+    """The file that the command line means: a path to one, or the name of a candidate in the folder of the settings."""
+    named = Path(config).suffix.lower() not in (".yaml", ".yml")
+    return candidate_path(config, candidates) if named else Path(config)
 
 
 def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter, extras: Mapping[str, Any]) -> None:
@@ -68,14 +77,14 @@ def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter
     from models.training.processes import join_processes, own_device
 
     keep_freed_memory()
+    output = options.output or Layout(settings.root).checkpoint(candidate.name)
     provenance = Provenance(
         fingerprints=dict(extras.get("fingerprints", {})),
         licences=tuple(extras.get("licences", ())),
         git_commit=extras.get("git_commit") or current_commit(),
     )
-    output = options.output or Layout(settings.root).checkpoint(candidate.name)
     device = own_device(choose_device(options.device or settings.device))
-    with join_processes(device) as processes:
+    with _owning(settings.root, output), join_processes(device) as processes:
         train(
             candidate,
             pairs,
@@ -88,6 +97,15 @@ def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter
             processes=processes,
             save_every_s=options.save_every,
         )
+
+
+def _owning(root: Path, output: Path) -> AbstractContextManager[None]:
+    """The right to write to the storage root where `output` lies in it; the first of several processes has it for all.
+
+    A training that was started by a run belongs to that run. Raises InputError where somebody else writes there.
+    """
+    inside = output.resolve().is_relative_to(root.resolve())
+    return own(root, "python -m models.train") if inside and os.environ.get("RANK", "0") == "0" else nullcontext()
 
 
 def _end_with(launcher: int | None) -> None:
@@ -106,15 +124,9 @@ def _end_with(launcher: int | None) -> None:
     threading.Thread(target=wait, name="launcher", daemon=True).start()
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
-    # A second signal, while the first unwinds, must not interrupt the cleaning up.
-    signal.signal(signum, signal.SIG_IGN)
-    raise Stopped(signum)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models.train", description="Train one candidate.")
-    parser.add_argument("config", metavar="CONFIG", help="a candidate's YAML file, or the name of one that ships")
+    parser.add_argument("config", metavar="CONFIG", help="a candidate's YAML file, or its name")
     parser.add_argument("--pairs", type=Path, metavar="PARQUET", help="the training pairs")
     parser.add_argument("--audio-root", type=Path, metavar="DIR", help="the folder that paths in the pairs start from")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where checkpoint and curves are written")

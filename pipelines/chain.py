@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
+from dagster._core.utils import make_new_run_id
 from sqlalchemy.exc import DatabaseError
 
 from assets.lanes import LANES, Lane
@@ -19,13 +19,12 @@ from assets.promotion import PROMOTION_CHECK
 from data.command import raise_if_stopped
 from data.errors import InputError
 from data.layout import Layout
+from data.ownership import own
 from data.preparation import NORMALISED, STEMS, is_prepared, track_jobs
 from data.settings import Settings
 from pipelines.definitions import build_definitions
-from pipelines.instance import PROCESS_TAG, end_killed_runs, prepare_home
+from pipelines.instance import end_killed_runs, prepare_home, process_tag
 from pipelines.ranges import partition_ranges, range_tags
-
-_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 _HISTORY_REMEDIES = {
     "is locked": "wait until the other run is over, or close the program that holds it; then try again",
@@ -93,30 +92,30 @@ class Chain:
 
         Raises `Stopped` where a signal ended the run: Dagster notes that, and returns as if the job had merely failed.
         """
-        tags = {PROCESS_TAG: str(os.getpid())}
-        if partitions:
-            tags |= range_tags(partitions)
+        run_id = make_new_run_id()
+        tags = process_tag(run_id) | (range_tags(partitions) if partitions else {})
         try:
             result = self._repository.get_job(job).execute_in_process(
                 instance=self.instance,
                 partition_key=partition,
                 tags=tags,
+                run_id=run_id,
                 run_config={"loggers": {"console": {}}},  # ours instead of Dagster's own
                 raise_on_error=False,
             )
         except KeyboardInterrupt:
-            self._end_own_runs()  # before or after its steps, where Dagster does not listen
+            self._end(run_id)  # before or after its steps, where Dagster does not listen
             raise
         for event in result.all_events:
             self.tally.add(event)
         raise_if_stopped()
         return result.success
 
-    def _end_own_runs(self) -> None:
-        going = [status for status in dg.DagsterRunStatus if status not in _ENDED]
-        for run in self.instance.get_runs(dg.RunsFilter(statuses=going, tags={PROCESS_TAG: str(os.getpid())})):
+    def _end(self, run_id: str) -> None:
+        run = self.instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
             self.instance.report_run_canceled(run, "the command that this run belongs to was stopped")
-            self.instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            self.instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
     def prepare(self, lane: Lane, settings: Settings) -> None:
         """Prepare the tracks of a lane that are not prepared yet; all others are only counted.
@@ -145,7 +144,7 @@ def run_chain(settings: Settings, candidates: Sequence[str], tally: Tally | None
     home = prepare_home(settings.root)
     # Dagster warns of its own internals; a person at a terminal can do nothing about it.
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    with history_refusals(settings.root), _headless_instance(home) as instance:
+    with own(settings.root, "make run"), history_refusals(settings.root), _headless_instance(home) as instance:
         end_killed_runs(instance)
         chain = Chain(build_definitions(settings), instance)
         chain.tally = tally or chain.tally

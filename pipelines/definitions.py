@@ -9,6 +9,7 @@ from assets.recording import with_parameters
 from data.engine import ExecutorEngine
 from data.settings import Settings, load_settings
 from pipelines.console import step_lines
+from pipelines.instance import settings_of_a_run
 from pipelines.jobs import JOBS
 from pipelines.schedules import SCHEDULES
 from pipelines.sensors import SENSORS
@@ -37,7 +38,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         schedules=SCHEDULES,
         sensors=SENSORS,
         resources={
-            "settings": settings,
+            "settings": settings_of_a_run(settings),
             "engine": ExecutorEngine(settings.workers),
             "process": dg.PipesSubprocessClient(),
         },

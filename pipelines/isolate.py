@@ -53,7 +53,7 @@ def _isolate(arguments: Iterable[str] | None) -> int:
     parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="a checkpoint instead of the champion")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: the setting ISOLATION_DEVICE)")
     options = parser.parse_args(None if arguments is None else list(arguments))
-    settings = load_settings()
+    settings = load_settings(writes=False)
     output = _usable_output(options.output)
     songs = [song for song in options.songs if not _attempt(partial(_require_file, song), song)]
     if not songs:

@@ -14,6 +14,8 @@ from data.errors import InputError
 from data.preparation import TrackJob, is_prepared, track_jobs
 from data.settings import Settings
 from data.sources import source_changed
+from data.text import plain
+from data.walk import change_times
 from pipelines.jobs import ingest, prepare
 from pipelines.ranges import partition_ranges, range_tags
 
@@ -49,11 +51,15 @@ def build_sensor(lane: Lane) -> dg.SensorDefinition:
             yield dg.SkipReason(str(problem))
             return
         if changed:
-            if not _settled(folder):
-                yield dg.SkipReason(f"files are still being written in {folder}: looked at again in {_EVERY_S} s")
+            files, folders = change_times(folder, [settings.root])
+            # A time that lies ahead is a clock's fault, and no reason to wait for it.
+            if any(abs(time.time() - changed_ns / 1e9) <= SETTLED_S for changed_ns in files):
+                yield dg.SkipReason(
+                    f"files are still being written in {plain(folder)}: looked at again in {_EVERY_S} s"
+                )
                 return
             yield dg.RunRequest(
-                run_key=_key("index", lane, [*changed, _state(folder)]),
+                run_key=_key("index", lane, [*changed, str(max([*files, *folders], default=0))]),
                 job_name=ingest.name,
                 asset_selection=[asset.key for asset in lane.sources],
             )
@@ -80,15 +86,6 @@ def _files(job: TrackJob) -> str:
 def _key(what: str, lane: Lane, parts: Iterable[str]) -> str:
     """The same work is asked for once: Dagster starts no second run with a key it knows."""
     return f"{what}-{lane.dataset.name}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}"
-
-
-def _state(folder: Path) -> str:
-    return str(max((path.stat().st_mtime_ns for path in folder.rglob("*")), default=0))
-
-
-def _settled(folder: Path) -> bool:
-    newest = max((path.stat().st_mtime for path in folder.rglob("*") if path.is_file()), default=0.0)
-    return time.time() - newest > SETTLED_S
 
 
 SENSORS = [build_sensor(lane) for lane in LANES]

@@ -14,31 +14,34 @@ from pathlib import Path
 import pandas as pd
 
 from data.artists import load_artists
+from data.command import run_command
 from data.errors import InputError
 from data.files import publish_folder
 from data.heard import seen_tracks
+from data.layout import Layout
+from data.ownership import own
 from data.placements import Placements, write_placements
 from data.recipe import listing
 from data.settings import Settings, load_settings
 from data.splits import NAMES, held_out, split_tracks
+from data.text import say
 
-BAD_INPUT = 2
 NOT_DONE = 1
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Do what the command line says; returns 0, 1 where a redraw was only shown, 2 for bad input."""
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments: Iterable[str] | None) -> int:
     options = _parser().parse_args(None if arguments is None else list(arguments))
-    try:
-        settings = load_settings()
-        if options.command == "show":
-            return _show(settings)
-        if options.command == "write":
-            return _write(settings, options.file)
-        return _redraw(settings, options.yes)
-    except InputError as error:
-        sys.stderr.write(f"{error}\n")
-        return BAD_INPUT
+    settings = load_settings()
+    if options.command == "show":
+        return _show(settings)
+    if options.command == "write":
+        return _write(settings, options.file)
+    return _redraw(settings, options.yes)
 
 
 def _show(settings: Settings) -> int:
@@ -46,7 +49,7 @@ def _show(settings: Settings) -> int:
 
     frame = read_splits(settings.root)
     for row in frame.sort_values(["split", "track_id"]).itertuples():
-        print(f"{row.split:<11} {row.track_id}  ({row.reason})")
+        say(f"{row.split:<11} {row.track_id}  ({row.reason})", sys.stdout)
     print("\n" + _counts(frame))
     return 0
 
@@ -63,13 +66,12 @@ def _write(settings: Settings, file: Path) -> int:
             remedy="materialise training_set/splits first, with `make run` or the job `assemble`",
         )
     write_placements(file, known)
-    print(f"{len(known.tracks)} tracks written to {file}; ISOLATION_SPLITS={file} goes by it")
+    say(f"{len(known.tracks)} tracks written to {file}; ISOLATION_SPLITS={file} goes by it", sys.stdout)
     return 0
 
 
 def _redraw(settings: Settings, sure: bool) -> int:
     from assets.training_set import draw_parameters, placements, read_duplicates, read_manifest
-    from data.layout import Layout
 
     if settings.splits is not None:
         raise InputError(
@@ -87,12 +89,19 @@ def _redraw(settings: Settings, sure: bool) -> int:
     moved = after.moved(before)
     print(f"{len(moved)} tracks change between what is trained on and what is held out{':' if moved else '.'}")
     for sentence in moved:
-        print(f"  {sentence}")
+        say(f"  {sentence}", sys.stdout)
     for sentence in _voided(settings, manifest, drawn):
-        print(sentence)
+        say(sentence, sys.stdout)
     if not sure:
         print("Nothing was changed. Say --yes to go by this draw from now on.")
         return NOT_DONE
+    with own(settings.root, "python -m pipelines.splits redraw"):
+        _go_by(layout, before, after)
+    print("The next `make run` goes by it.")
+    return 0
+
+
+def _go_by(layout: Layout, before: Placements, after: Placements) -> None:
     if before.tracks:
         kept = layout.placements.with_name(f"splits.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.yaml")
         write_placements(kept, before)
@@ -101,8 +110,6 @@ def _redraw(settings: Settings, sure: bool) -> int:
     with publish_folder(layout.splits):
         pass
     write_placements(layout.placements, after)
-    print("The next `make run` goes by it.")
-    return 0
 
 
 def _voided(settings: Settings, manifest: pd.DataFrame, drawn: pd.DataFrame) -> list[str]:
@@ -110,7 +117,6 @@ def _voided(settings: Settings, manifest: pd.DataFrame, drawn: pd.DataFrame) -> 
     from assets.partitions import CANDIDATES
     from assets.separators import heard_by_checkpoint
     from assets.training_set import artist_keys, same_recordings
-    from data.layout import Layout
 
     layout, tracks = Layout(settings.root), held_out(manifest, drawn)
     pairs = same_recordings(settings.root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -37,8 +38,9 @@ def without_privileges(tmp_path: Path) -> Callable[[], AbstractContextManager[No
             yield
             return
         for folder in (tmp_path, *tmp_path.parents):
-            if folder.stat().st_uid == 0 and folder.name.startswith(("pytest-", tmp_path.name)):
-                folder.chmod(0o755)
+            if not folder.is_relative_to(tempfile.gettempdir()) or folder == Path(tempfile.gettempdir()):
+                break
+            folder.chmod(folder.stat().st_mode | 0o055)
         os.seteuid(65534)
         try:
             yield

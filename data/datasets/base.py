@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tarfile
 import zipfile
@@ -119,12 +120,20 @@ def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) ->
     )
 
 
-def fetched(settings: Settings, dataset: str, file: RemoteFile, log: Log, *, token: str | None = None) -> Path:
+def fetched(
+    settings: Settings,
+    dataset: str,
+    file: RemoteFile,
+    log: Log,
+    *,
+    token: str | None = None,
+    verify: Callable[[Path], None] = lambda _: None,
+) -> Path:
     """The folder with the unpacked content of an archive that is downloaded first, unless that was done before.
 
     A verified archive is kept until it is unpacked, so that a run that was killed goes on where it was. `token` is
-    sent to the origin of the file's address only. Raises InputError where the download fails or what came is no
-    archive.
+    sent to the origin of the file's address only; `verify` looks at what was unpacked, for an archive whose own bytes
+    its server may change. Raises InputError where the download fails, what came is no archive, or `verify` does.
     """
     downloads = Layout(settings.root).downloads(dataset)
     folder = downloads / re.sub(r"\.(zip|tar|tgz|tar\.\w+)$", "", file.name)
@@ -132,7 +141,7 @@ def fetched(settings: Settings, dataset: str, file: RemoteFile, log: Log, *, tok
     recipe = Recipe("1", {"url": file.url.split("?")[0], "checksum": list(file.checksum or [])}, {})
 
     def work(partial: Path) -> dict[str, Any]:
-        if not archive.is_file():
+        if not (archive.is_file() and _agrees(archive, file)):
             download(file.url, archive, checksum=file.checksum, size=file.size, token=token, log=log)
         if not (zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive)):
             size = archive.stat().st_size
@@ -145,8 +154,29 @@ def fetched(settings: Settings, dataset: str, file: RemoteFile, log: Log, *, tok
             )
         log(f"unpacking {file.name}")
         extract_archive(archive, partial)
+        try:
+            verify(partial)
+        except InputError:
+            archive.unlink()  # kept, it would be taken the next time too
+            raise
         return {"url": file.url.split("?")[0], "sha256": sha256_of(archive)}
 
     cache.make(folder, recipe, work)
     archive.unlink(missing_ok=True)
     return folder
+
+
+def _agrees(archive: Path, file: RemoteFile) -> bool:
+    """Whether an archive that an earlier call left is the one that is wanted, as far as its checksum is known."""
+    if file.checksum is None:
+        return True
+    algorithm, digest = file.checksum
+    with open(archive, "rb") as packed:
+        return hashlib.file_digest(packed, algorithm).hexdigest() == digest
+
+
+def contents_of(folder: Path, *patterns: str) -> str:
+    """One SHA-256 over names and bytes of the files below `folder` whose names fit, wherever they lie."""
+    found = {path for pattern in patterns for path in folder.rglob(pattern)}
+    lines = sorted(f"{sha256_of(path)}  {path.name}\n" for path in found)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -8,6 +8,7 @@ are summed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,17 +19,20 @@ import numpy.typing as npt
 import pandas as pd
 
 from data import audio, cache, medleydb_metadata
-from data.datasets.base import Dataset, Log, fetched, folder_or_archive
+from data.datasets.base import Dataset, Log, contents_of, fetched, folder_or_archive
 from data.demo.licence import LICENCE
 from data.download import RemoteFile, origin, remote_files
 from data.errors import InputError
 from data.layout import Layout
+from data.names import in_letters
 from data.recipe import Recipe
 from data.settings import Settings
 from data.stem_gains import StemFit, StemGains
-from data.tracks import MIXTURE, VOCALS, SourceTrack, refuse_duplicates, track_slug
+from data.tracks import MIXTURE, VOCALS, Found, SourceTrack, found, track_slug
+from data.walk import Walk, note, told
 
 _MIX_SUFFIX = "_MIX.wav"
+_STEMS = "_STEMS"
 _LICENCE = "CC BY-NC-SA 4.0"
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _RECORDS = {
@@ -36,6 +40,8 @@ _RECORDS = {
     "download-v1": ("1649325",),
     "download-v2": ("1715175",),
 }
+# Of the files that are read, at the commit that ISOLATION_MEDLEYDB_METADATA_URL names by default.
+_METADATA_CONTENTS = "2d6b737c4b68344506775b313c956b10500ebf4da67f6f3eb46dffaf99d3e129"
 _NOTHING: audio.Audio = np.zeros((audio.CHANNELS, 0), np.float32)  # what a stem gives after its end
 
 
@@ -94,38 +100,34 @@ class MedleyDB(Dataset):
             )
         return folders[0] if len(folders) == 1 else folders[0].parent
 
-    def discover(self, folder: Path) -> list[SourceTrack]:
-        tracks = []
-        for mix in sorted(folder.rglob(f"*{_MIX_SUFFIX}")):
-            name = mix.name.removesuffix(_MIX_SUFFIX)
-            # Archives made on a Mac carry a ghost of every file.
-            if name.startswith("._") or "__MACOSX" in mix.parts or mix.parent.name != name:
-                continue
-            stems = mix.parent / f"{name}_STEMS"
-            files = (mix, *sorted(path for path in stems.glob(f"{name}_STEM_*.wav")))
-            artist, underscore, title = name.partition("_")
-            licence = folder / "licence.txt"
-            tracks.append(
-                SourceTrack(
-                    dataset=self.name,
-                    slug=track_slug(name),
-                    title=title if underscore else name,
-                    artist=artist,
-                    licence=licence.read_text().strip() if licence.is_file() else _LICENCE,
-                    split=None,
-                    files=files,
-                    details={"id": name},
-                )
-            )
+    def discover(self, folder: Path) -> Found:
+        walk, mixes, tracks = Walk(folder), set(), []
+        licence = note(folder / "licence.txt") or _LICENCE
+        for place in walk:
+            for mix in place.files:
+                if not mix.name.endswith(_MIX_SUFFIX):
+                    continue
+                name = mix.name.removesuffix(_MIX_SUFFIX)
+                if mix.parent.name == name:
+                    mixes.add(mix)
+                    tracks.append(_track(mix, name, licence))
+                else:
+                    walk.pass_over(mix, "in a folder of another name")
+            stems = place.path.name.removesuffix(_STEMS)
+            if place.path.name.endswith(_STEMS) and place.path.parent / f"{stems}{_MIX_SUFFIX}" not in mixes:
+                walk.pass_over(place.path, f"stems without {in_letters(stems)}{_MIX_SUFFIX}")
         if not tracks:
+            passed = told(walk.passed_over, folder)
             raise InputError(
                 "MedleyDB",
                 file=folder,
                 expected="folders <id> with <id>_MIX.wav and <id>_STEMS/, at any depth",
-                found="no such folder",
+                found=f"no such folder; passed over: {passed}" if passed else "no such folder",
                 remedy="point ISOLATION_MEDLEYDB at the unpacked dataset, or set it to 'off'",
             )
-        return refuse_duplicates(tracks)
+        # Of two copies of a track the one with more stems is taken: the other may be half of a download.
+        tracks.sort(key=lambda track: -len(track.files))
+        return found(tracks, walk.passed_over)
 
     def extract(self, track: SourceTrack, metadata: pd.DataFrame, folder: Path) -> dict[str, Any]:
         name = track.details["id"]
@@ -141,10 +143,9 @@ class MedleyDB(Dataset):
         with TemporaryDirectory(dir=folder) as room:
             mix = audio.as_wav(given, room)
             mixture = audio.info(mix)
-            stems = [
-                _Stem(given.parent / f"{name}_STEMS" / str(row.stem_file), bool(row.vocal), mixture, room)
-                for row in labelled
-            ]
+            # The name on the disk, which need not be text.
+            place = given.with_name(given.name.removesuffix(_MIX_SUFFIX) + _STEMS)
+            stems = [_Stem(place / str(row.stem_file), bool(row.vocal), mixture, room) for row in labelled]
             return self._summed(mix, mixture, stems, labelled, metadata, folder)
 
     def _summed(
@@ -201,7 +202,40 @@ class MedleyDB(Dataset):
         if settings.medleydb_metadata is not None:
             return settings.medleydb_metadata.expanduser().absolute()
         repository = RemoteFile("medleydb-metadata.zip", settings.medleydb_metadata_url, None, None)
-        return fetched(settings, self.name, repository, log)
+        is_pinned = settings.medleydb_metadata_url == Settings.model_fields["medleydb_metadata_url"].default
+        return fetched(settings, self.name, repository, log, verify=_verify if is_pinned else lambda _: None)
+
+
+def _verify(folder: Path) -> None:
+    """Refuse metadata other than that of the commit in the settings: GitHub may pack the same files anew."""
+    found = contents_of(folder, f"*{medleydb_metadata.SUFFIX}", "mixing_coefficients*.yaml")
+    if found != _METADATA_CONTENTS:
+        raise InputError(
+            "download of MedleyDB's metadata",
+            expected=f"the 330 tracks of the pinned commit, sha256 {_METADATA_CONTENTS}",
+            found=f"other files, sha256 {found}",
+            remedy="try again; or set ISOLATION_MEDLEYDB_METADATA to a folder of metadata that you trust",
+        )
+
+
+def _track(mix: Path, name: str, licence: str) -> SourceTrack:
+    artist, underscore, title = name.partition("_")
+    start = f"{name}_STEM_"
+    try:
+        stems = sorted((mix.parent / f"{name}{_STEMS}").iterdir(), key=lambda path: os.fsencode(path.name))
+    except OSError:
+        stems = []  # told when the track is prepared
+    return SourceTrack(
+        dataset="medleydb",
+        slug=track_slug(name),
+        name=name,
+        title=title if underscore else name,
+        artist=artist,
+        licence=licence,
+        split=None,
+        files=(mix, *(path for path in stems if path.name.startswith(start) and path.suffix == ".wav")),
+        details={"id": in_letters(name)},
+    )
 
 
 class _Stem:

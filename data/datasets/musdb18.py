@@ -27,19 +27,20 @@ from data.recipe import Recipe
 from data.residual import StemSum
 from data.settings import Settings
 from data.text import plain
-from data.tracks import MIXTURE, VOCALS, SourceTrack, refuse_duplicates, track_slug
+from data.tracks import MIXTURE, VOCALS, Found, SourceTrack, found, track_slug
+from data.walk import Folder, Walk, note, told
 
 _STEM_SUFFIX = ".stem.mp4"
 _HQ_FILES = ("mixture.wav", "vocals.wav")
 _HQ_OTHERS = ("drums.wav", "bass.wav", "other.wav")
 _AAC_PADDING = 4096  # frames: encoder delay plus the filling of the last packets
-# Publishers' checksums; the preview has none, its SHA-256 is recorded when it arrives.
+# Sizes and checksums as the publishers' records list them.
 _ARCHIVES = {
     "sample": RemoteFile(
         "MUSDB18-7-STEMS.zip",
-        "https://github.com/sigsep/sigsep-mus-db/releases/download/v0.4.0/MUSDB18-7-STEMS.zip",
-        None,
-        None,
+        "https://zenodo.org/records/3270814/files/MUSDB18-7-STEMS.zip",
+        147_209_385,
+        ("md5", "dc2bdfac5b46ce742bd60009866758a5"),
     ),
     "download": RemoteFile(
         "musdb18.zip",
@@ -79,22 +80,31 @@ class Musdb18(Dataset):
         if settings.musdb18 in _ARCHIVES:
             file = _ARCHIVES[settings.musdb18]
             if settings.musdb18_url:
+                # A mirror has the publisher's archive; previews somebody else may have cut.
+                verified = settings.musdb18 != "sample"
                 file = replace(file, url=settings.musdb18_url)
+                file = file if verified else replace(file, size=None, checksum=None)
             return fetched(settings, self.name, file, log)
         return folder_or_archive(settings, self.name, settings.musdb18, log)
 
-    def discover(self, folder: Path) -> list[SourceTrack]:
-        top = next((path for path in (folder, *sorted(folder.glob("*/"))) if _has_subsets(path)), None)
-        tracks = [track for subset in ("train", "test") for track in _subset(top, subset)] if top else []
+    def discover(self, folder: Path) -> Found:
+        walk = Walk(folder)
+        # The dataset itself, or one folder down.
+        tops = [place for place in walk if place.path.parent in (folder, folder.parent) and _subsets(place)]
+        tracks = [track for top in tops[:1] for subset in ("test", "train") for track in _subset(top, subset, walk)]
+        for other in tops[1:]:
+            walk.pass_over(other.path, f"another copy of the dataset, which is taken from {tops[0].path}")
         if not tracks:
+            passed = told(walk.passed_over, folder)
             raise InputError(
                 "MUSDB18",
                 file=folder,
                 expected="folders train/ and test/ with *.stem.mp4 files, or with one folder of wav files a track",
-                found="no such folders" if top is None else "train/ and test/ without tracks",
+                found=("train/ and test/ without tracks" if tops else "no such folders")
+                + (f"; passed over: {passed}" if passed else ""),
                 remedy="point ISOLATION_MUSDB18 at the unpacked dataset, or set it to 'off'",
             )
-        return refuse_duplicates(tracks)
+        return found(tracks, walk.passed_over)
 
     def extract(self, track: SourceTrack, metadata: pd.DataFrame, folder: Path) -> dict[str, Any]:
         stems = {"stems": ["drums", "bass", "other", "vocals"], "vocal_stems": 1, "length_difference": 0}
@@ -190,29 +200,36 @@ def _form(file: audio.AudioInfo) -> str:
     return f"{file.frames} frames, {file.channels} channel(s), {file.sample_rate} Hz"
 
 
-def _has_subsets(folder: Path) -> bool:
-    return (folder / "train").is_dir() or (folder / "test").is_dir()
+def _subsets(folder: Folder) -> list[str]:
+    return [path.name for path in folder.folders if path.name in ("train", "test")]
 
 
-def _subset(top: Path, subset: str) -> list[SourceTrack]:
-    named = top / "licence.txt"
-    given = named.read_text().strip() if named.is_file() else None
-    found: dict[str, tuple[Path, ...]] = {}
-    for path in sorted((top / subset).glob("*")):
-        if path.name.startswith("."):
-            continue
-        if path.name.endswith(_STEM_SUFFIX):
-            found[path.name.removesuffix(_STEM_SUFFIX)] = (path,)
-        elif path.is_dir() and any(path.glob("*.wav")):
-            found[path.name] = tuple(path / name for name in _HQ_FILES)
+def _subset(top: Folder, subset: str, walk: Walk) -> list[SourceTrack]:
+    """The tracks of one part. A name that is there as stem file and as folder counts once, as the file."""
+    given = note(top.path / "licence.txt")
+    stems: dict[str, tuple[Path, ...]] = {}
+    folders: dict[str, tuple[Path, ...]] = {}
+    for place in Walk(top.path / subset):
+        if place.path == top.path / subset:
+            for path in place.files:
+                if path.name.endswith(_STEM_SUFFIX):
+                    stems[path.name.removesuffix(_STEM_SUFFIX)] = (path,)
+                elif path.suffix.lower() in (".mp4", ".wav"):
+                    walk.pass_over(path, f"neither *{_STEM_SUFFIX} nor in a folder of its own")
+        elif place.path.parent == top.path / subset:
+            if any(path.suffix == ".wav" for path in place.files):
+                folders[place.path.name] = tuple(place.path / name for name in _HQ_FILES)
+            elif place.files:
+                walk.pass_over(place.path, "no wav files")
     tracks = []
-    for name, files in found.items():
+    for name, files in [*stems.items(), *folders.items()]:
         artist, dash, title = name.partition(" - ")
         official = "validation" if subset == "train" and name in _setup()["validation_tracks"] else subset
         tracks.append(
             SourceTrack(
                 dataset="musdb18",
                 slug=track_slug(name),
+                name=name,
                 title=title if dash else name,
                 artist=artist,
                 licence=_KNOWN_LICENCES.get(name) or given or _licence(name),

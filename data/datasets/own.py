@@ -1,10 +1,13 @@
 """A user's own stems: one folder a track, with a mixture and vocals, or vocals and an accompaniment.
 
-Names of artist and title come from the folder's name, `Artist - Title`, or from a `track.yaml` in it.
+Names of artist and title come from the folder's name, `Artist - Title`, or from a `track.yaml` in it. What is wrong
+with one track is kept until it is extracted, so that it stops no other.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,25 +16,41 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from data import audio
+from data.cache import RECORD
 from data.datasets.base import Dataset, Log, folder_or_archive
 from data.errors import InputError
+from data.names import in_letters
 from data.normalise import canonical_blocks
 from data.settings import Settings
-from data.tracks import MIXTURE, VOCALS, SourceTrack, refuse_duplicates, track_slug
+from data.tracks import APART, MIXTURE, VOCALS, Found, SourceTrack, found, track_slug
+from data.walk import OURS, Folder, Walk, told
+from data.yaml_files import read_yaml
 
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
+_LOSSLESS = (".wav", ".wave", ".w64", ".rf64", ".flac", ".aiff", ".aif", ".aifc", ".caf", ".au", ".wv", ".ape", ".tta")
+_OTHERS = (".mp3", ".mp2", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".wma", ".mka", ".webm")
+SUFFIXES = _LOSSLESS + _OTHERS
+# What a file is, by its name without the suffix, in small letters.
+ROLES = {
+    "mixture": "mixture",
+    "mix": "mixture",
+    "vocals": "vocals",
+    "vocal": "vocals",
+    "accompaniment": "accompaniment",
+    "instrumental": "accompaniment",
+    "instrumentals": "accompaniment",
+}
 LABELS = "track.yaml"
 _LICENCE = "unknown (own stems)"
 _KEYS = ("artist", "title", "genre", "licence", "split")
 _SPLITS = ("train", "validation", "test")
+_LONGEST = 1000  # characters of a label
 _EXPECTED = f"a {LABELS} with any of {', '.join(_KEYS)}; split is one of {', '.join(_SPLITS)}"
 
 
 class Own(Dataset):
-    """Folders `<track>/mixture + vocals` or `<track>/vocals + accompaniment`, each file wav, flac, mp3 or ogg."""
+    """Folders `<track>/mixture + vocals` or `<track>/vocals + accompaniment`, each file of a kind that is decoded."""
 
     name = "own"
     title = "Own stems"
@@ -41,25 +60,27 @@ class Own(Dataset):
     def obtain(self, settings: Settings, log: Log) -> Path:
         return folder_or_archive(settings, self.name, settings.own, log)
 
-    def discover(self, folder: Path) -> list[SourceTrack]:
-        tracks = []
-        for track in sorted(folder.glob("**/")):
-            if "__MACOSX" in track.parts or track.name.startswith("."):
-                continue
-            found = {name: _files(track, name) for name in ("mixture", "vocals", "accompaniment")}
-            if not found["vocals"] or not (found["mixture"] or found["accompaniment"]):
-                continue
-            tracks.append(_track(track, folder, found))
+    def discover(self, folder: Path) -> Found:
+        walk, tracks = Walk(folder), []
+        for place in walk:
+            files = _files(place)
+            if any(files.values()) and any(path.name == RECORD for path in place.files):
+                walk.pass_over(place.path, OURS)
+            elif files["vocals"] and (files["mixture"] or files["accompaniment"]):
+                tracks.append(_track(place, folder, files))
+            elif lack := _lack(place, files):
+                walk.pass_over(place.path, lack)
         if not tracks:
+            passed = told(walk.passed_over, folder)
             raise InputError(
                 "own stems",
                 file=folder,
                 expected="folders with mixture and vocals, or vocals and accompaniment "
                 f"(each {', '.join(suffix[1:] for suffix in SUFFIXES)})",
-                found="no such folder",
+                found=f"no such folder; passed over: {passed}" if passed else "no such folder",
                 remedy="arrange the stems like this, or set ISOLATION_OWN to 'off'",
             )
-        return refuse_duplicates(tracks)
+        return found(tracks, walk.passed_over)
 
     def extract(self, track: SourceTrack, metadata: pd.DataFrame, folder: Path) -> dict[str, Any]:
         if problem := track.details.get("problem"):
@@ -70,7 +91,7 @@ class Own(Dataset):
                 found=problem,
                 remedy="keep one file of each kind, and mend track.yaml",
             )
-        files = {path.stem.lower(): path for path in track.files if path.name != LABELS}
+        files = {role: path for path in track.files if (role := _role(path)) is not None}
         with TemporaryDirectory(dir=folder) as room:
             return _extract({name: audio.as_wav(path, room) for name, path in files.items()}, folder)
 
@@ -116,35 +137,68 @@ def _together(first: Path, second: Path) -> Iterator[tuple[audio.Audio, audio.Au
         yield np.ascontiguousarray(one[:, :frames]), np.ascontiguousarray(two[:, :frames])
 
 
-def _files(track: Path, name: str) -> list[Path]:
-    return sorted(path for path in track.glob("*") if path.stem.lower() == name and path.suffix.lower() in SUFFIXES)
+def _role(path: Path) -> str | None:
+    """What a file is in its track, None for a file of another name or kind."""
+    return ROLES.get(path.stem.lower()) if path.suffix.lower() in SUFFIXES else None
 
 
-def _track(track: Path, root: Path, found: dict[str, list[Path]]) -> SourceTrack:
-    """The track in one folder; what is wrong with it is kept for `extract`, so that it stops no other track."""
-    name = track.name if track != root else root.name
-    artist, dash, title = name.partition(" - ")
+def _files(folder: Folder) -> dict[str, list[Path]]:
+    """The files of each role in a folder."""
+    files: dict[str, list[Path]] = {role: [] for role in ROLES.values()}
+    for path in folder.files:
+        if (role := _role(path)) is not None:
+            files[role].append(path)
+    return files
+
+
+def _lack(folder: Folder, files: dict[str, list[Path]]) -> str | None:
+    """What a folder lacks to be a track; None where it does not look like one."""
+    odd = [f"{name} is {kind}" for name, kind in folder.odd.items() if _role(Path(name)) is not None]
+    sound = [path for path in folder.files if path.suffix.lower() in SUFFIXES]
+    if odd:
+        return ", ".join(odd)
+    if not sound:
+        return None
+    if files["vocals"]:
+        return "vocals, but neither mixture nor accompaniment"
+    # Voices that were exported one by one: nothing says yet that they belong together.
+    alike = [path.name for path in sound if re.search(r"vocal|vox|voice", path.stem, re.IGNORECASE)]
+    if alike:
+        return f"no file called vocals, but {', '.join(alike[:3])}"
+    return "no vocals" if files["mixture"] or files["accompaniment"] else "audio, but none called vocals"
+
+
+def _track(folder: Folder, root: Path, files: dict[str, list[Path]]) -> SourceTrack:
+    """The track in one folder; what is wrong with it is kept for `extract`."""
+    called = root.name if folder.path == root else folder.path.name
+    artist, dash, title = called.partition(" - ")
     labels: dict[str, str] = {}
     details: dict[str, str] = {}
-    file = track / LABELS
-    if file.is_file():
-        labels, problem = _read_labels(file)
+    named = sorted({p.name for p in folder.files} | set(folder.odd), key=os.fsencode)
+    notes = [folder.path / name for name in named if name.lower() in (LABELS, "track.yml")]
+    if len(notes) == 1:
+        labels, problem = _read_labels(notes[0])
         if problem:
             details = {"problem": problem, "expected": _EXPECTED}
-    kinds = ("mixture", "vocals") if found["mixture"] else ("vocals", "accompaniment")
-    several = [path.name for kind in kinds for path in found[kind] if len(found[kind]) > 1]
+    elif notes:
+        details = {"problem": ", ".join(path.name for path in notes), "expected": f"one {LABELS}"}
+    kinds = ("mixture", "vocals") if files["mixture"] else ("vocals", "accompaniment")
+    several = [path.name for kind in kinds for path in files[kind] if len(files[kind]) > 1]
     if several:
-        details = {"problem": ", ".join(several), "expected": "one file of each kind"}
+        details = {"problem": in_letters(", ".join(several)), "expected": "one file of each kind"}
+    # In the root itself, no name may be the one that a folder in it has.
+    name = f"{root.name}{APART}" if folder.path == root else folder.path.relative_to(root).as_posix()
     return SourceTrack(
         dataset="own",
-        slug=track_slug(track.relative_to(root).as_posix() if track != root else name),
-        title=labels.get("title", title if dash else name),
+        slug=track_slug(called if folder.path == root else name),
+        name=name,
+        title=labels.get("title", title if dash else called),
         # Without a name for the artist every track is an artist of its own: nothing says which belong together.
         artist=labels.get("artist", artist),
         licence=labels.get("licence", _LICENCE),
         split=labels.get("split"),
         genre=labels.get("genre", ""),
-        files=(*(found[kind][0] for kind in kinds), *([file] if file.is_file() else [])),
+        files=(*(files[kind][0] for kind in kinds), *(path for path in notes if path in folder.files)),
         details=details,
     )
 
@@ -152,9 +206,19 @@ def _track(track: Path, root: Path, found: dict[str, list[Path]]) -> SourceTrack
 def _read_labels(file: Path) -> tuple[dict[str, str], str | None]:
     """What `track.yaml` says, and what is wrong with it if anything is."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return {}, " ".join(str(error).split())
-    if not isinstance(content, dict) or set(content) - set(_KEYS) or content.get("split", "train") not in _SPLITS:
-        return {}, str(content)[:200]
-    return {key: str(value) for key, value in content.items()}, None
+        content = read_yaml(file, "labels", expected=_EXPECTED, remedy="mend it", words=True)
+    except InputError as error:
+        return {}, error.found
+    if content is None:
+        return {}, None
+    if not isinstance(content, dict):
+        return {}, f"{content!r:.200}"
+    said = {key: value for key, value in content.items() if value is not None}
+    wrong = [
+        f"{key}: {value!r:.200}"
+        for key, value in said.items()
+        if key not in _KEYS or not isinstance(value, str) or len(value) > _LONGEST
+    ]
+    if said.get("split", "train") not in _SPLITS:
+        wrong.append(f"split: {said['split']!r:.200}")
+    return ({}, "; ".join(wrong[:3])) if wrong else (said, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -141,7 +142,8 @@ def _make_all(
 ) -> None:
     """Make every planned track, in several processes; tell `progress` of each."""
     # Spawned, not forked: the caller may hold threads and locks.
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    count, context = workers or os.cpu_count(), get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts) as pool:
         try:
             with _one_blas_thread():
                 futures = [pool.submit(make, plan) for plan in plans]
@@ -152,6 +154,11 @@ def _make_all(
         finally:
             # Whoever interrupts, or whose track failed, does not wait for songs that nobody will hear.
             pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C reaches all processes of a terminal; what it ends is for the one to say that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def train(
     network, loss = build_network(candidate).to(device), build_loss(candidate)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     results = Results(output, candidate, identity(candidate, pairs), provenance or Provenance())
-    resumed = results.resume(reporter.log)
+    resumed = results.resume(network, reporter.log)
     if resumed is None:
         progressed = Progressed(run_name(candidate.name, datetime.now()))
         network.fit_input(mixture.to(device) for mixture in _mixtures(candidate, rows, frames, STATISTICS_BATCHES))

@@ -8,6 +8,7 @@ there is one process and nothing to agree on.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from data.errors import InputError
 
 T = TypeVar("T")
+_LOST = re.compile(r"closed by peer|reset by peer|Broken pipe|Connection refused|NCCL|gloo|Socket")
 PATIENCE = timedelta(minutes=30)  # for a process that does not answer; validation of a large set takes a while
 
 
@@ -100,3 +102,9 @@ def join_processes(device: torch.device) -> Iterator[Processes]:
         yield Processes(count, dist.get_rank())
     finally:
         dist.destroy_process_group()
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether an error says no more than that another process of the training has gone."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return several and isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))

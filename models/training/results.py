@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.files import publish
-from data.layout import CHECKPOINT_FILE, CURVES_PICTURE_FILE, STATE_FILE
+from data.layout import CHECKPOINT_FILE, CURVES_PICTURE_FILE, EARLIER_STATE_FILE, STATE_FILE
 from models.candidate import Candidate
 from models.checkpoint import Checkpoint, current_commit, save_checkpoint
 from models.contest import VALIDATION
 from models.curves import CURVES
 from models.report.figures import curves_figure
-from models.training.state import Progressed, Saved, load_state, save_state
+from models.training.state import Progressed, Saved, goes_on, load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,31 @@ class Results:
         self._of = of
         self._provenance = provenance
         self._best: Mapping[str, Tensor] = {}
+        self._of_use = True  # the state that lies there, as one to fall back on
 
-    def resume(self, log: Callable[[str], None]) -> Saved | None:
-        """Where this training was stopped, if it was; what is found and of no use is told."""
-        found = load_state(self.folder / STATE_FILE, self._of)
-        if isinstance(found, str):
-            log(f"{found}: training begins anew")
-            return None
-        if found is None:
-            return None
-        if found.progressed.finished:
-            return found if (self.folder / CHECKPOINT_FILE).is_file() else None
-        self._best = found.best
-        return found
+    def resume(self, network: nn.Module, log: Callable[[str], None]) -> Saved | None:
+        """Where this training of `network` was stopped, if it was; what is found and of no use is told.
+
+        Raises InputError where a state may not be read.
+        """
+        useless: list[str] = []
+        for file in (STATE_FILE, EARLIER_STATE_FILE):
+            found = load_state(self.folder / file, self._of)
+            if isinstance(found, Saved) and found.progressed.finished:
+                return found if (self.folder / CHECKPOINT_FILE).is_file() else None
+            if isinstance(found, Saved) and not goes_on(found, network):
+                found = f"{file} is damaged"
+            if isinstance(found, Saved):
+                if useless:
+                    log(f"{useless[0]}: training goes on from the state before it, step {found.progressed.step}")
+                self._best, self._of_use = found.best, not useless
+                return found
+            if found is not None:
+                useless.append(found)
+        if useless:
+            log(f"{useless[0]}: training begins anew")
+            self._of_use = False
+        return None
 
     def keep(self, progressed: Progressed, weights: Mapping[str, Tensor]) -> None:
         """Make `weights` the checkpoint: those of the epoch that is the best so far."""
@@ -75,8 +87,10 @@ class Results:
         self._write_best(progressed)
 
     def save(self, progressed: Progressed, engine: Mapping[str, Any]) -> None:
-        """Save the state of a training that goes on."""
-        save_state(self.folder / STATE_FILE, self._of, Saved(progressed, engine, self._best))
+        """Save the state of a training that goes on, and keep the one before."""
+        before = self.folder / EARLIER_STATE_FILE if self._of_use else None
+        save_state(self.folder / STATE_FILE, self._of, Saved(progressed, engine, self._best), before=before)
+        self._of_use = True
 
     def finish(self, progressed: Progressed) -> None:
         """Note that the training is over; what it would have gone on from is dropped.
@@ -86,6 +100,7 @@ class Results:
         """
         self._write_best(progressed)
         progressed.finished = True
+        (self.folder / EARLIER_STATE_FILE).unlink(missing_ok=True)
         save_state(self.folder / STATE_FILE, self._of, Saved(progressed, {}, {}))
 
     def write_curves(self, progressed: Progressed) -> bytes:

@@ -1,5 +1,7 @@
 """What a training needs to go on where it was stopped: one file, written whole, replaced while training goes on.
 
+The one before is kept beside it: where a disk has damaged the newest, a training goes on from there, to the same bytes.
+
 Everything random follows from the seed and the number of the step, so the state is weights, moments and numbers.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,14 +18,19 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from torch import Tensor
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
 
-from data.files import publish
+from data.errors import os_error
+from data.files import obstacle, publish
 from models.candidate import Candidate
+from models.checkpoint import first_not_finite, fits
 from models.context import UNMEASURED, Context
+from models.torch_files import Unreadable, read_torch_file, require_plain
 
 # Part of every state: one that was written by another version of the training code is not gone on with.
 VERSION = "2"
+LARGEST_VALUES = 64_000_000  # bytes beside the tensors: the losses of an epoch's steps, the curves of all epochs
 
 
 @dataclass
@@ -70,8 +77,11 @@ def identity(candidate: Candidate, pairs: pd.DataFrame) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def save_state(path: Path, of: str, saved: Saved) -> None:
-    """Write the state of the training that `identity` calls `of`, whole or not at all."""
+def save_state(path: Path, of: str, saved: Saved, *, before: Path | None = None) -> None:
+    """Write the state of the training that `identity` calls `of`, whole or not at all.
+
+    The one that it replaces is kept as `before`, if that is given.
+    """
     buffer = io.BytesIO()
     # Plain values only: loading never executes code.
     progressed = asdict(saved.progressed) | {"context": list(saved.progressed.context)}
@@ -79,16 +89,42 @@ def save_state(path: Path, of: str, saved: Saved) -> None:
     torch.save(content, buffer)
     with publish(path) as partial:
         partial.write_bytes(buffer.getbuffer())
+        if before is not None and path.is_file():
+            os.replace(path, before)
 
 
 def load_state(path: Path, of: str) -> Saved | str | None:
-    """The state of the training called `of`; None where there is no file, and the reason where it is of no use."""
-    if not path.is_file():
-        return None
+    """The state of the training called `of`; None where there is no file, and the reason where it is of no use.
+
+    Raises InputError where the operating system refuses to read it: it may be whole, and hours of training.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        context = Context(*content["progressed"].pop("context"))
-        saved = Saved(Progressed(**content["progressed"], context=context), content["engine"], content["best"])
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, OSError):
-        return f"{path.name} cannot be read"
+        found = obstacle(path)
+        if found is not None:
+            return None if found == "no such file" else f"{path.name} is {found}"
+        content = read_torch_file(path, largest_pickle=LARGEST_VALUES)
+        require_plain(content, depth=8, values=20_000_000)
+        progressed = _PROGRESSED.validate_python(content["progressed"])
+        saved = Saved(progressed, content["engine"], content["best"])
+    except OSError as error:
+        raise os_error(error, "training state", file=path) from error
+    except (Unreadable, ValidationError, KeyError, TypeError):
+        return f"{path.name} is damaged"
     return saved if content["of"] == of else f"{path.name} is of a training with other settings or data"
+
+
+def goes_on(saved: Saved, network: nn.Module) -> bool:
+    """Whether a training of `network` can go on from a state: names, shapes and types agree, weights are finite."""
+    try:
+        engine = saved.engine
+        weights = [engine["network"], engine["averaged"], *([saved.best] if saved.best else [])]
+        if not all(fits(network, each) and first_not_finite(each) is None for each in weights):
+            return False
+        shapes = [parameter.shape for parameter in network.parameters()]
+        moments = engine["optimiser"]["state"]
+        return all(moments[at][name].shape == shapes[at] for at in moments for name in ("exp_avg", "exp_avg_sq"))
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return False
+
+
+_PROGRESSED = TypeAdapter(Progressed)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
@@ -23,7 +24,9 @@ from dagster._core.execution.backfill import BulkActionStatus
 from pipelines_site import PROJECT
 from small_datasets import metadata_of, write_medleydb_track
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `make test-browser`")
+if TYPE_CHECKING:
+    from playwright import sync_api
+
 PATIENCE_S = 240
 INSTRUMENTS = ["piano", "female singer"]
 PAGES = {

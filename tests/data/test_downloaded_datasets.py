@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 import yaml
 from loopback_server import Answer, LoopbackServer, loopback_server
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 from small_datasets import metadata_of, write_hq_dataset, write_medleydb_track
 
+from data.datasets.base import contents_of, fetched
 from data.datasets.medleydb import MedleyDB
 from data.datasets.musdb18 import Musdb18
 from data.download import RemoteFile, remote_files
@@ -179,6 +182,69 @@ def test_medleydb_metadata_is_fetched_when_no_folder_is_named(
     table, problems = MedleyDB().read_metadata(settings, quiet)
     assert (list(table["id"]), problems) == (["A_Song"], [])
     assert server.tokens == [None]
+
+
+def test_metadata_of_the_pinned_commit_is_verified_by_its_content(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: Callable[[str], None]
+) -> None:
+    source = tmp_path / "source" / "medleydb-commit"
+    (source / "data").mkdir(parents=True)
+    labels, gains = source / "data" / "A_Song_METADATA.yaml", source / "mixing_coefficients.yaml"
+    labels.write_text(yaml.safe_dump(metadata_of("A_Song", ["piano"])))
+    gains.write_text("A_Song: {1: 0.5}")
+    (source / "README.md").write_text("what is not read may change")
+    pinned = Settings().medleydb_metadata_url
+    assert re.fullmatch(r"https://github\.com/marl/medleydb/archive/[0-9a-f]{40}\.zip", pinned)
+    monkeypatch.setattr("data.datasets.medleydb._METADATA_CONTENTS", contents_of(source, "*.yaml"))
+    monkeypatch.setitem(
+        Settings.model_fields, "medleydb_metadata_url", FieldInfo(default=server.url("pinned"), annotation=str)
+    )
+    settings = Settings(
+        storage=tmp_path / "storage", medleydb=str(tmp_path), medleydb_metadata_url=server.url("pinned")
+    )
+    gains.write_text("A_Song: {1: 0.6}")
+    server.put("pinned", zipped(tmp_path / "source"))
+    with pytest.raises(InputError, match="metadata") as caught:
+        MedleyDB().read_metadata(settings, quiet)
+    assert "ISOLATION_MEDLEYDB_METADATA" in caught.value.remedy
+    assert not list((tmp_path / "storage").rglob("*.zip"))
+    gains.write_text("A_Song: {1: 0.5}")
+    (source / "README.md").write_text("and does")
+    server.put("pinned", zipped(tmp_path / "source"))
+    table, _ = MedleyDB().read_metadata(settings, quiet)
+    assert list(table["published_gain"]) == [0.5]
+
+
+@pytest.mark.parametrize("change", ["renamed", "removed", "added", "changed"])
+def test_the_checksum_of_contents_tells_every_change_but_where_files_lie(tmp_path: Path, change: str) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(name)
+    before = contents_of(tmp_path, "*.yaml", "a*")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "b.yaml").rename(tmp_path / "deep" / "b.yaml")
+    (tmp_path / "other.txt").touch()
+    assert contents_of(tmp_path, "*.yaml") == before
+    file = tmp_path / "a.yaml"
+    {
+        "renamed": lambda: file.rename(tmp_path / "c.yaml"),
+        "removed": file.unlink,
+        "added": (tmp_path / "d.yaml").touch,
+        "changed": lambda: file.write_text("A.yaml"),
+    }[change]()
+    assert contents_of(tmp_path, "*.yaml") != before
+
+
+def test_an_archive_that_was_left_of_something_else_is_not_taken(
+    server: LoopbackServer, tmp_path: Path, quiet: Callable[[str], None]
+) -> None:
+    packed = zipped(write_hq_dataset(tmp_path / "source", train=1, test=1, seconds=0.5))
+    settings = Settings(storage=tmp_path / "storage")
+    left = tmp_path / "storage/musdb18/downloads/a.zip"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(zipped(tmp_path))
+    file = RemoteFile("a.zip", server.put("a.zip", packed), None, ("md5", hashlib.md5(packed).hexdigest()))
+    assert (fetched(settings, "musdb18", file, quiet) / "train").is_dir()
+    assert len(server.requests) == 1
 
 
 def test_a_file_on_another_server_than_the_records_gets_no_token(

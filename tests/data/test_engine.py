@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -10,7 +12,7 @@ import pytest
 from small_datasets import write_hq_dataset
 
 from data.datasets.musdb18 import Musdb18
-from data.engine import ExecutorEngine
+from data.engine import ExecutorEngine, WorkersLost
 from data.layout import Layout
 from data.preparation import is_prepared, prepare_track, track_jobs
 from data.settings import Settings
@@ -51,6 +53,21 @@ def test_an_error_ends_the_rest() -> None:
     with pytest.raises(ValueError, match="three"):
         list(ExecutorEngine(1).as_completed(work, range(100)))
     assert done == [0, 1, 2]
+
+
+def _halve_or_die(job: int) -> float:
+    if job == 5:
+        os.kill(os.getpid(), signal.SIGKILL)  # as the system does where memory runs out
+    return job / 2
+
+
+def test_a_job_whose_process_is_killed_is_named_after_all_others_are_done() -> None:
+    engine = ExecutorEngine(2, lambda workers: ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+    done: list[float] = []
+    with pytest.raises(WorkersLost) as lost:
+        done.extend(engine.as_completed(_halve_or_die, range(9)))
+    assert lost.value.jobs == [5]
+    assert sorted(done) == [number / 2 for number in range(9) if number != 5]
 
 
 def test_another_engine_can_prepare_tracks(tmp_path: Path) -> None:

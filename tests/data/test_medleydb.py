@@ -395,3 +395,119 @@ def test_a_download_without_a_token_says_how_to_get_one(tmp_path: Path, quiet: C
     with pytest.raises(InputError, match="request access") as caught:
         MedleyDB().obtain(Settings(storage=tmp_path, medleydb="download", download_token=None), quiet)
     assert "ISOLATION_DOWNLOAD_TOKEN" in caught.value.expected
+
+
+def test_copies_of_a_metadata_file_count_once(tmp_path: Path) -> None:
+    """As where the download and the repository are both there: no stem is summed twice."""
+    stems = write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", "A_Song", ["piano", "female singer"])
+    (tmp_path / "metadata" / "repository").mkdir()
+    content = metadata_of("A_Song", ["piano", "female singer"], website="another page, which says nothing of the sound")
+    (tmp_path / "metadata" / "repository" / "A_Song_METADATA.yaml").write_text(yaml.safe_dump(content))
+    assert extract(tmp_path, "A_Song")["vocal_stems"] == 1
+    np.testing.assert_allclose(audio.read(tmp_path / "out" / "vocals.wav")[0].T, stems[1], atol=STEP)
+
+
+def test_metadata_files_that_contradict_each_other_stop_their_track_only(tmp_path: Path) -> None:
+    for name in ("A_Song", "B_Song"):
+        write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", name, ["piano", "female singer"])
+    (tmp_path / "metadata" / "copy").mkdir()
+    other = tmp_path / "metadata" / "copy" / "A_Song_METADATA.yaml"
+    other.write_text(yaml.safe_dump(metadata_of("A_Song", ["piano", "flute"])))
+    table, (problem,) = medleydb_metadata.read_folder(tmp_path / "metadata")
+    assert set(table["id"]) == {"B_Song"}
+    assert problem.what == "medleydb/A_Song: metadata"
+    assert problem.file == str(tmp_path / "metadata" / "A_Song_METADATA.yaml")
+    assert str(other) in problem.found
+
+
+def test_a_file_that_is_listed_as_two_stems_sounds_once(tmp_path: Path) -> None:
+    content = metadata_of("A_Song", ["female singer", "female singer", "piano"])
+    content["stems"]["S02"]["filename"] = content["stems"]["S01"]["filename"]  # type: ignore[index]
+    (tmp_path / "A_Song_METADATA.yaml").write_text(yaml.safe_dump(content))
+    table, problems = medleydb_metadata.read_folder(tmp_path)
+    assert (list(table["stem"]), problems) == (["S01", "S03"], [])
+    content["stems"]["S02"]["instrument"] = "flute"  # type: ignore[index]
+    (tmp_path / "A_Song_METADATA.yaml").write_text(yaml.safe_dump(content))
+    table, (problem,) = medleydb_metadata.read_folder(tmp_path)
+    assert table.empty
+    assert "as S01 and as S02" in problem.found
+
+
+HEAD = "artist: a\ntitle: b\ngenre: c\nhas_bleed: no\ninstrumental: no\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "artist: 2020-13-45\n",
+        "artist: &a [*a]\n",
+        "[" * 5000,
+        "artist: [1]\ntitle: b\ngenre: c\nhas_bleed: no\ninstrumental: no\nstems: {}\n",
+        "artist: a\ntitle: b\ngenre: c\nhas_bleed: {}\ninstrumental: no\nstems: {}\n",
+        f"{HEAD}stems: 7\n",
+        f"{HEAD}stems: {{S01: {{filename: .., instrument: x}}}}\n",
+        f"{HEAD}stems: {{S01: {{filename: a, instrument: {{7: 8}}}}}}\n",
+    ],
+)
+def test_metadata_of_any_shape_stops_its_track_only(tmp_path: Path, text: str) -> None:
+    (tmp_path / "Bad_METADATA.yaml").write_text(text)
+    (tmp_path / "Good_METADATA.yaml").write_text(yaml.safe_dump(metadata_of("Good", ["vocalists"])))
+    table, (problem,) = medleydb_metadata.read_folder(tmp_path)
+    assert set(table["id"]) == {"Good"}
+    assert "Bad_METADATA.yaml" in str(problem)
+
+
+def test_titles_are_what_stands_in_the_file(tmp_path: Path) -> None:
+    content = "artist: Yes\ntitle: 4:33\ngenre: 007\nhas_bleed: no\ninstrumental: 'yes'\nstems: {}\n"
+    (tmp_path / "A_METADATA.yaml").write_text(content)
+    ((row, _),) = zip(medleydb_metadata.read_folder(tmp_path)[0].itertuples(), [0], strict=True)
+    assert (row.artist, row.title, row.genre, row.has_bleed, row.instrumental) == ("Yes", "4:33", "007", False, True)
+
+
+def test_of_a_track_that_lies_in_two_places_the_fuller_copy_is_taken_and_the_other_named(tmp_path: Path) -> None:
+    for place in ("V1", "V1 again"):
+        write_medleydb_track(tmp_path / place, tmp_path / "metadata", "A_Song", ["piano", "vocalists"])
+    (tmp_path / "V1" / "A_Song" / "A_Song_STEMS" / "A_Song_STEM_02.wav").unlink()
+    tracks = MedleyDB().discover(tmp_path)
+    assert [track.files[0].parent.parent.name for track in tracks] == ["V1 again"]
+    assert [one.path.parent.parent.name for one in tracks.passed_over] == ["V1"]
+
+
+def test_what_nearly_is_a_track_is_named_and_what_was_deleted_left_alone(tmp_path: Path) -> None:
+    write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", "A_Song", ["piano"])
+    write_medleydb_track(tmp_path / "audio" / ".Trash-0" / "files", tmp_path / "metadata", "B_Song", ["piano"])
+    write_medleydb_track(tmp_path / "elsewhere", tmp_path / "metadata", "C_Song", ["piano"])
+    (tmp_path / "audio" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "audio" / "D_Song" / "D_Song_STEMS").mkdir(parents=True)
+    (tmp_path / "audio" / "D_Song" / "D_Song_MIX.wav").mkdir()
+    (tmp_path / "audio" / "renamed").mkdir()
+    (tmp_path / "audio" / "renamed" / "E_Song_MIX.wav").touch()
+    tracks = MedleyDB().discover(tmp_path / "audio")
+    assert [track.slug for track in tracks] == ["a-song", "c-song"]
+    passed = {one.path.relative_to(tmp_path / "audio").as_posix(): one.reason for one in tracks.passed_over}
+    assert passed == {
+        ".Trash-0": "hidden",
+        "D_Song/D_Song_STEMS": "stems without D_Song_MIX.wav",
+        "renamed/E_Song_MIX.wav": "in a folder of another name",
+    }
+
+
+def test_a_stem_that_does_not_tell_its_length_is_summed_whole(tmp_path: Path) -> None:
+    stems = write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", "A_Song", ["piano", "male singer"])
+    file = tmp_path / "audio" / "A_Song" / "A_Song_STEMS" / "A_Song_STEM_02.wav"
+    content = bytearray(file.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = b"\xff\xff\xff\x7f"
+    file.write_bytes(content)
+    measured = extract(tmp_path, "A_Song", "none")
+    assert measured["length_difference"] == 0
+    np.testing.assert_array_equal(audio.read(tmp_path / "out" / "vocals.wav")[0], stems[1].T.astype(np.float32))
+
+
+def test_a_surround_stem_is_refused_by_its_own_name(tmp_path: Path) -> None:
+    write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", "A_Song", ["piano", "male singer"])
+    file = tmp_path / "audio" / "A_Song" / "A_Song_STEMS" / "A_Song_STEM_01.wav"
+    soundfile.write(file, np.zeros((1000, 6)), RATE)
+    with pytest.raises(InputError, match="6 channels") as caught:
+        extract(tmp_path, "A_Song", "none")
+    assert caught.value.file == str(file)

@@ -210,8 +210,56 @@ def test_a_source_without_tracks_is_refused(tmp_path: Path, kind: str, quiet: Ca
     assert "ISOLATION_MUSDB18" in caught.value.remedy
 
 
-def test_two_tracks_whose_names_differ_in_signs_only_are_refused(tmp_path: Path) -> None:
+def test_two_tracks_whose_names_differ_in_signs_only_have_slugs_of_their_own(tmp_path: Path) -> None:
     write_hq_dataset(tmp_path, train=1, test=0)
     write_hq_track(tmp_path / "train" / "artist 0 - song 0!")
-    with pytest.raises(InputError, match="the same name as"):
-        Musdb18().discover(tmp_path)
+    slugs = {track.slug for track in Musdb18().discover(tmp_path)}
+    assert len(slugs) == 2
+    assert all(slug.startswith("artist-0-song-0-") for slug in slugs)
+
+
+def test_a_track_that_is_there_twice_counts_once_and_the_other_is_named(tmp_path: Path, stem_file: Path) -> None:
+    """As file and as folder the file is taken; in both parts, the one that is held out."""
+    write_hq_dataset(tmp_path, train=2, test=0)
+    for part, name in (("train", "Artist 0 - Song 0"), ("test", "Artist 1 - Song 1")):
+        (tmp_path / part).mkdir(exist_ok=True)
+        shutil.copy(stem_file, tmp_path / part / f"{name}.stem.mp4")
+    tracks = Musdb18().discover(tmp_path)
+    assert [(track.slug, track.split, track.files[0].suffix) for track in tracks] == [
+        ("artist-0-song-0", "train", ".mp4"),
+        ("artist-1-song-1", "test", ".mp4"),
+    ]
+    assert {one.path.parent.name for one in tracks.passed_over} == {"Artist 0 - Song 0", "Artist 1 - Song 1"}
+
+
+def test_what_is_not_music_is_left_alone_and_named(tmp_path: Path) -> None:
+    write_hq_dataset(tmp_path / "MUSDB", train=1, test=0)
+    for place in (".Trash-1000/files", "MUSDB/train/@eaDir"):
+        write_hq_dataset(tmp_path / place, train=0, test=1)
+    (tmp_path / "MUSDB/train/loose.wav").touch()
+    write_hq_dataset(tmp_path / "MUSDB copy", train=1, test=0)
+    (tmp_path / "licence.txt").mkdir()
+    tracks = Musdb18().discover(tmp_path)
+    assert [track.files[0].parent for track in tracks] == [tmp_path / "MUSDB/train/Artist 0 - Song 0"]
+    passed = {one.path.relative_to(tmp_path).as_posix() for one in tracks.passed_over}
+    assert passed == {".Trash-1000", "MUSDB/train/@eaDir", "MUSDB/train/loose.wav", "MUSDB copy"}
+
+
+def test_a_wav_that_does_not_tell_its_length_is_stored_as_one_that_does(tmp_path: Path) -> None:
+    folder = write_hq_track(tmp_path / "in" / "train" / "A - B")
+    whole = {name: audio.read(folder / name)[0] for name in ("mixture.wav", "vocals.wav")}
+    for name in whole:
+        content = bytearray((folder / name).read_bytes())
+        at = content.index(b"data") + 4
+        content[at : at + 4] = bytes(4)
+        (folder / name).write_bytes(content)
+    Musdb18().extract(only_track(tmp_path / "in"), NO_METADATA, empty(tmp_path / "out"))
+    for name, samples in whole.items():
+        np.testing.assert_array_equal(soundfile.read(tmp_path / "out" / name, dtype="float32")[0].T, samples)
+        assert audio.info(tmp_path / "out" / name).subtype == "PCM_16"
+
+
+def test_a_stem_file_may_be_called_anything(stem_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(stem_file, "-Live:Song %03d.stem.mp4")
+    assert extract_stem_mp4(Path("-Live:Song %03d.stem.mp4"), Path()) == audio.info("vocals.wav").frames

@@ -14,7 +14,7 @@ class Tried:
     found: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"| {self.what} | {self.tried} | {len(self.found)} faults |"
+        return f"| {self.what} | {self.tried} | {len(self.found)} |"
 
     def conclude(self) -> None:
         """Fail where something was found."""

@@ -12,7 +12,7 @@ import yaml
 from tiny import tiny_settings
 
 from data.errors import InputError
-from models.candidate import CANDIDATES, candidate_names, candidate_path, load_candidate
+from models.candidate import CANDIDATES, candidate_names, candidate_path, load_candidate, parse_candidate
 
 
 def _written(folder: Path, settings: object, name: str = "mine.yaml") -> Path:
@@ -165,19 +165,16 @@ def test_listing_candidates_does_not_load_torch() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: &x [1, 2]\nb: *x", "an alias"),
-        ("a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]", "an alias"),
-        ("stft: 2020-13-45", "month must be in 1..12"),
-        ("stft: " + "[" * 5000, "recursion"),
-        ("? [1]\n: 2", "unhashable"),
-        ("? {a: 1}\n: 2", "unhashable"),
+        ("a: &x [1, 2]\nb: *x", "an anchor or alias"),
+        ("a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]", "an anchor or alias"),
+        ("stft: 2020-13-45", "2020-13-45"),
+        ("stft: " + "[" * 5000, "in each other"),
+        ("? [1]\n: 2", "a key that is a list"),
         ("seed: " + "9" * 5000, "digits"),
-        ("a: !!python/object:os.system x", "could not determine a constructor"),
-        ("a: \x00", "special characters are not allowed"),
-        ("x: " + "y" * 200_000, "200003 bytes"),
+        ("a: !!python/object:os.system x", "a tag"),
+        ("x: " + "y" * 2_000_000, "bytes"),
         ("- 1", "a list"),
         ("", "an empty file"),
-        ("1: 2\n2020-01-01: 3", "keys must be str"),
     ],
 )
 def test_a_file_that_is_no_plain_yaml_is_bad_input_in_one_way(tmp_path: Path, text: str, words: str) -> None:
@@ -191,9 +188,6 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
     path = _written(tmp_path, tiny_settings())
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert load_candidate(path).name == "mine"
-    path.write_text(yaml.safe_dump(tiny_settings()), encoding="utf-16")
-    with pytest.raises(InputError, match="can't decode byte"):
-        load_candidate(path)
 
 
 def numbers(section: object, *keys: str) -> list[tuple[str, ...]]:
@@ -249,3 +243,12 @@ def test_a_candidate_that_may_not_be_read_is_not_called_missing(
     path.chmod(0)
     with without_privileges(), pytest.raises(InputError, match="the right to use it"):
         load_candidate(path)
+
+
+@pytest.mark.parametrize(
+    "value", [10**5000, {(1, 2): 3}, float("nan"), "\ud800", object()], ids=lambda v: type(v).__name__
+)
+def test_a_value_that_cannot_be_written_down_is_told_by_its_kind(value: object) -> None:
+    for settings in (tiny_settings() | {"name": value}, tiny_settings() | {"stft": value}, {"description": value}):
+        with pytest.raises(InputError, match="candidate mine"):
+            parse_candidate("mine", settings)

@@ -5,7 +5,9 @@ import io
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from models.listening import (
     LEAST_VOTERS,
     BallotTrack,
     Votes,
+    VotesRead,
     best_by_votes,
     count_votes,
     decide_votes,
@@ -111,23 +114,147 @@ def test_candidates_are_heard_at_one_loudness(tracks: list[BallotTrack], tmp_pat
     assert max(levels) - min(levels) < 0.5
 
 
+class Ballot:
+    """A ballot, and a folder for what people save."""
+
+    def __init__(self, tracks: list[BallotTrack], root: Path) -> None:
+        self.id = write_ballot(root / "out", tracks, seed=0)
+        self.key_file, self.votes = root / "out" / KEY_FILE, root / "votes"
+        self.votes.mkdir()
+        self.tracks = json.loads(self.key_file.read_text())["tracks"]
+
+    def saved(self, voter: str = "ann", letter: str = "A", **more: object) -> bytes:
+        content = {"ballot": self.id, "voter": voter, "votes": {"demo/0": letter}} | more
+        return json.dumps(content).encode()
+
+    def read(self) -> VotesRead:
+        return read_votes(self.votes, self.key_file)
+
+
+@pytest.fixture
+def ballot(tracks: list[BallotTrack], tmp_path: Path) -> Ballot:
+    return Ballot(tracks[:1], tmp_path)
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "reason"),
     [
-        "no json",
-        "[1]",
-        '{"votes": {}}',
-        '{"ballot": "BALLOT", "votes": {"demo/9": "A"}}',
-        '{"ballot": "BALLOT", "votes": {"demo/0": "Z"}}',
-        '{"ballot": "BALLOT", "votes": {"demo/0": ["A"]}}',
+        (b"", "no JSON"),
+        (b"no json", "no JSON"),
+        (b"\xff\xfe{\x00}\x00", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b'{"a":' * 100_000, "no JSON"),
+        (b'{"ballot": "BALLOT", "votes": {"demo/0": NaN}}', "NaN is no number"),
+        (b'{"ballot": "BALLOT", "votes": {"demo/0": -Infinity}}', "-Infinity is no number"),
+        (b'{"ballot": "BALLOT", "votes": {}, "n": ' + b"9" * 5000 + b"}", "no JSON"),
+        (b'{"ballot": "BALLOT", "votes": {"demo/0": "A", "demo/0": "B"}}', "a key stands twice"),
+        (b'{"ballot": "BALLOT", "voter": "a", "voter": "b", "votes": {}}', "a key stands twice"),
+        (b"[1]", "no object"),
+        (b'{"votes": {}}', "no object"),
+        (b'{"ballot": "BALLOT", "votes": [["demo/0", "A"]]}', "no object"),
+        (b'{"ballot": "another", "votes": {"demo/0": "A"}}', "another ballot"),
+        (b'{"ballot": ["BALLOT"], "votes": {"demo/0": "A"}}', "another ballot"),
+        (b'{"ballot": "BALLOT", "votes": {"demo/9": "A"}}', "not on the ballot"),
+        (b'{"ballot": "BALLOT", "votes": {"demo/0": "Z"}}', "not on the ballot"),
+        (b'{"ballot": "BALLOT", "votes": {"demo/0": ["A"]}}', "not on the ballot"),
+        (b'{"ballot": "BALLOT", "votes": {"demo/0": "A", "x\\u001b[2J": "A"}}', "not on the ballot"),
+        (b'{"ballot": "BALLOT", "voter": 7, "votes": {"demo/0": "A"}}', "no name of a voter"),
+        (b'{"ballot": "BALLOT", "voter": " \\u200b\\u3164", "votes": {"demo/0": "A"}}', "no name of a voter"),
+        (b'{"ballot": "BALLOT", "voter": "' + b"x" * 1000 + b'", "votes": {"demo/0": "A"}}', "no name of a voter"),
+        (b" " * 60_000_000, "60000000 bytes"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "file",
 )
-def test_a_file_that_is_no_vote_is_named(tracks: list[BallotTrack], tmp_path: Path, content: str) -> None:
-    ballot = write_ballot(tmp_path / "out", tracks, seed=0)
-    (tmp_path / "votes").mkdir()
-    (tmp_path / "votes" / "bad.json").write_text(content.replace("BALLOT", ballot))
-    with pytest.raises(InputError, match=r"bad\.json"):
-        count_votes(tmp_path / "votes", tmp_path / "out" / KEY_FILE)
+def test_a_file_that_is_no_vote_is_passed_over_with_the_reason_and_the_others_count(
+    ballot: Ballot, content: bytes, reason: str
+) -> None:
+    (ballot.votes / "bad.json").write_bytes(content.replace(b"BALLOT", ballot.id.encode()))
+    (ballot.votes / "good.json").write_bytes(ballot.saved("ann"))
+    read = ballot.read()
+    assert list(read.votes) == ["ann"]
+    assert list(read.passed_over) == ["bad.json"]
+    assert reason in read.passed_over["bad.json"]
+    assert read.passed_over["bad.json"].isprintable()
+
+
+def test_what_is_no_file_of_a_voter_is_named_and_never_waited_for(
+    ballot: Ballot, without_privileges: Callable[[], Any]
+) -> None:
+    (ballot.votes / "folder.json").mkdir()
+    os.mkfifo(ballot.votes / "pipe.json")
+    (ballot.votes / "link.json").symlink_to("nowhere")
+    (ballot.votes / "._ann.json").write_bytes(b"\x00\x05\x16\x07")
+    (ballot.votes / "locked.json").write_bytes(ballot.saved("bob"))
+    (ballot.votes / "locked.json").chmod(0)
+    (ballot.votes / os.fsdecode(b"caf\xe9.JSON")).write_bytes(b"no json")
+    (ballot.votes / "notes.txt").write_text("no vote, and nobody takes it for one")
+    (ballot.votes / "good.json").write_bytes(b"\xef\xbb\xbf" + ballot.saved("ann"))
+    with without_privileges():
+        read = ballot.read()
+    assert list(read.votes) == ["ann"]
+    no_json = read.passed_over.pop("caf\\xe9.JSON")
+    assert no_json.startswith("no JSON")
+    assert read.passed_over == {
+        "folder.json": "a folder",
+        "pipe.json": "a pipe",
+        "link.json": "a link to nothing",
+        "._ann.json": "a hidden file",
+        "locked.json": "cannot be read: Permission denied",
+    }
+
+
+def test_one_voter_under_many_spellings_counts_once(ballot: Ballot) -> None:
+    spellings = [
+        "Zoë Lee",
+        "zoe\u0308 lee",
+        " ZOË  LEE ",
+        "zoë\u200b lee",
+        "Ｚｏë Ｌｅｅ",
+        "zoëlee",
+        "zo\u00adë\tlee\ufe0f",
+    ]
+    for second, voter in enumerate(spellings):
+        file = ballot.votes / f"{second}.json"
+        file.write_bytes(ballot.saved(voter, "ABC"[second % 3]))
+        os.utime(file, (second, second))
+    read = ballot.read()
+    newest = ballot.tracks["demo/0"]["ABC"[(len(spellings) - 1) % 3]]
+    assert list(read.votes.values()) == [{"demo/0": newest}]
+    assert read.passed_over == {
+        f"{second}.json": f"{second + 1}.json of the same voter is newer" for second in range(len(spellings) - 1)
+    }
+
+
+def test_a_copy_of_a_file_is_no_second_vote(ballot: Ballot) -> None:
+    nameless = json.dumps({"ballot": ballot.id, "votes": {"demo/0": "A"}}).encode()
+    for second, name in enumerate(("votes-ann", "votes-ann (1)", "votes-bob")):
+        (ballot.votes / f"{name}.json").write_bytes(nameless)
+        os.utime(ballot.votes / f"{name}.json", (second, second))
+    read = ballot.read()
+    assert list(read.votes) == ["votes-ann"]
+    assert set(read.passed_over.values()) == {"the same as votes-ann.json"}
+
+
+def test_what_was_passed_over_is_told_with_the_decision(ballot: Ballot) -> None:
+    (ballot.votes / "good.json").write_bytes(ballot.saved("ann"))
+    assert decide_votes(ballot.votes, ballot.key_file).words == f"1 voter, {LEAST_VOTERS} are needed"
+    (ballot.votes / "bad.json").write_bytes(b"[1]")
+    decision = decide_votes(ballot.votes, ballot.key_file)
+    assert decision.words == f"1 voter, {LEAST_VOTERS} are needed (1 file passed over)"
+    assert list(decision.passed_over) == ["bad.json"]
+
+
+def test_a_folder_of_votes_or_a_key_that_cannot_be_read_is_bad_input(
+    ballot: Ballot, without_privileges: Callable[[], Any]
+) -> None:
+    ballot.votes.chmod(0)
+    with without_privileges(), pytest.raises(InputError, match="the right to use it"):
+        ballot.read()
+    ballot.votes.chmod(0o700)
+    for damage in (b"", b"[]", b'{"ballot": 1}', b"[" * 100_000, b"\xff"):
+        ballot.key_file.write_bytes(damage)
+        with pytest.raises(InputError, match="key of the ballot"):
+            ballot.read()
 
 
 def test_the_ballot_says_how_many_voters_are_needed(tracks: list[BallotTrack], tmp_path: Path) -> None:
@@ -146,9 +273,9 @@ def test_votes_are_read_voter_by_voter_and_one_name_is_one_voter(tracks: list[Ba
         os.utime(tmp_path / "votes" / f"votes-{second}.json", (second, second))
     vote(tmp_path / "votes", "nothing", ballot, {})
     vote(tmp_path / "votes", "bob", ballot, {"demo/1": "A", "demo/2": "B"})
-    chosen = read_votes(tmp_path / "votes", tmp_path / "out" / KEY_FILE)
+    chosen = read_votes(tmp_path / "votes", tmp_path / "out" / KEY_FILE).votes
     assert chosen == {
-        "zoë smith": {"demo/0": key["demo/0"]["C"]},
+        "zoësmith": {"demo/0": key["demo/0"]["C"]},
         "bob": {"demo/1": key["demo/1"]["A"], "demo/2": key["demo/2"]["B"]},
     }
 
@@ -252,7 +379,7 @@ def test_the_decision_reads_the_votes_of_the_ballot(tracks: list[BallotTrack], t
     decision = decide_votes(tmp_path / "votes", key_file, least_voters=7, seed=0)
     assert (decision.preferred, decision.voters) == ("toy", 7)
     assert decide_votes(tmp_path / "votes", key_file, least_voters=7, seed=0) == decision
-    assert decide_votes(tmp_path / "votes", key_file, least_voters=8).words == "7 voters, 8 are needed"
+    assert decide_votes(tmp_path / "votes", key_file, least_voters=8).words.startswith("7 voters, 8 are needed")
     # Trained again since the ballot: what the voters heard is no longer there.
     assert not decide_votes(tmp_path / "votes", key_file, among=["report", "bandsplit"]).decided
     assert not decide_votes(tmp_path / "votes", key_file, among=["toy"]).decided

@@ -47,7 +47,12 @@ class Week:
         parameters = training_parameters(load_candidate(self.folder / "candidates" / "toy.yaml"))
         pairs = cache.require(self.folder / "storage" / "training_set" / "loopback", "pairs")
         folder = self.folder / "storage" / "separators" / "checkpoint" / "toy"
-        cache.make(folder, training_recipe(parameters, pairs.version), lambda _: {"settings": parameters})
+
+        def work(partial: Path) -> dict[str, object]:
+            (partial / "checkpoint.pt").write_bytes(b"weights")
+            return {"settings": parameters}
+
+        cache.make(folder, training_recipe(parameters, pairs.version), work)
         self.instance.report_runless_asset_event(dg.AssetMaterialization(asset_key=CHECKPOINT, partition="toy"))
 
     def tick(self, day: int = 23, **changes: object) -> tuple[list[tuple[str | None, str]], list[str | None], str]:

@@ -128,6 +128,19 @@ def test_a_withdrawn_track_leaves_the_partitions(watched: Watched) -> None:
     assert list(read_table(watched.storage / "own/archive/tracks.parquet")["slug"]) == ["ann-one"]
 
 
+def test_storage_broken_links_and_clocks_among_the_tracks_keep_nothing_waiting(watched: Watched) -> None:
+    add_track(watched.source / "Bea - Two")
+    watched.settle()
+    (watched.source / "broken.wav").symlink_to("nowhere")
+    (watched.source / "self").symlink_to("self")
+    (watched.source / "results").symlink_to(watched.storage)  # it changes all the time
+    ahead = watched.source / "Bea - Two" / "vocals.wav"
+    os.utime(ahead, (ahead.stat().st_atime, time.time() + 10**7))
+    (request,) = watched.tick()
+    assert isinstance(request, dg.RunRequest)
+    assert request.job_name == "ingest"
+
+
 def test_sources_that_cannot_grow_are_not_watched(watched: Watched) -> None:
     sensor = watched.repository.get_sensor_def("new_tracks_musdb18")
     with dg.build_sensor_context(
