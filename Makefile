@@ -14,7 +14,7 @@ INPUTS ?= 20000
 SEED ?= 1
 export CANDIDATES  # names reach the command as they are, whatever is in them
 
-.PHONY: help demo run ui test test-faults lint format lock ffmpeg clean
+.PHONY: help demo run ui test test-browser test-faults lint format lock ffmpeg clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -30,6 +30,10 @@ ui: .venv/ready ffmpeg ## Open Dagster on 127.0.0.1 (PORT=3000), with schedules 
 
 test: .venv/ready ffmpeg ## Run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-browser: .venv/ready ffmpeg chromium ## Attack and use the UI in a real browser
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(INSTALL) -q --require-hashes -r tests/browser/requirements.txt
+	$(BIN)/python -m pytest tests/browser
 
 # Not a part of `test`: kills, hostile inputs, full disks and races take long, and what they try follows from a seed.
 test-faults: .venv/ready ffmpeg ## Kill, feed with nonsense, fill disks (SHORT=1: three minutes; KILLS=, INPUTS=, SEED=)
@@ -64,6 +68,9 @@ ffmpeg:
 	@if ! command -v ffmpeg >/dev/null || ! command -v ffprobe >/dev/null; then $(call need_package,ffmpeg); fi
 	# Debian's ffmpeg brings it along; one that was built otherwise may not.
 	if command -v ldconfig >/dev/null && ! ldconfig -p | grep -q 'libchromaprint\.so\.1'; then $(call need_package,libchromaprint1); fi
+
+chromium:
+	@if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then $(call need_package,chromium); fi
 
 # Nothing is installed whose checksum is not written down. The project itself comes last, and fetches nothing.
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-deps

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `make test-browser`")
+if TYPE_CHECKING:
+    from playwright import sync_api
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ATTACKER = "attacker.test"
@@ -16,9 +18,10 @@ ATTACKER = "attacker.test"
 @pytest.fixture(scope="session")
 def browser() -> Iterator[sync_api.Browser]:
     """Chromium, for which the name attacker.test points to this machine: as the name of a rebinding attacker does."""
+    playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `make test-browser`")
     if CHROMIUM is None:
         pytest.skip("chromium is missing: run `make test-browser`")
-    with sync_api.sync_playwright() as playwright:
+    with playwright_api.sync_playwright() as playwright:
         arguments = [
             "--no-sandbox",
             f"--host-resolver-rules=MAP {ATTACKER} 127.0.0.1",

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
@@ -19,7 +19,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from pipelines.guard import GuardedWebserver
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: run `make test-browser`")
+if TYPE_CHECKING:
+    from playwright import sync_api
+
 REBOUND = "attacker.test"
 # A site elsewhere; another program's page on this machine, under the server's own name and another.
 HOSTS = (REBOUND, "127.0.0.1", "localhost")
