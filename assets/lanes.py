@@ -40,6 +40,7 @@ from data.settings import Settings
 from data.sources import INDEX, find_tracks, index_of
 from data.text import one_line
 from data.tracks import Found
+from data.walk import by_reason
 
 _CODE_VERSION = "2"  # of archive and metadata
 _MOST = 20  # names of tracks in a line of the log
@@ -197,7 +198,8 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
 
 def _passed_over(tracks: Found) -> dict[str, Any]:
     """What might have been a track and is none, with the reasons: a line each, the first ones of many."""
-    lines = [f"{one_line(one.path)}: {one_line(one.reason)}" for one in tracks.passed_over]
+    reasons = by_reason(tracks.passed_over).items()
+    lines = [f"{one_line(path)}: {one_line(reason)}" for reason, paths in reasons for path in paths]
     more = [f"and {len(lines) - _MOST_PASSED_OVER} more"] if len(lines) > _MOST_PASSED_OVER else []
     return {"passed_over": len(lines), "passed_over_because": "\n".join(lines[:_MOST_PASSED_OVER] + more) or "none"}
 

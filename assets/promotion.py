@@ -397,7 +397,9 @@ def _words(settings: Settings) -> str:
 
 
 def _on_the_ballot(key: Path) -> list[str]:
-    return list(json.loads(key.read_text())["candidates"])
+    from models.listening import candidates_on
+
+    return candidates_on(key)
 
 
 def _was_voted_on(settings: Settings, standing: Trained) -> bool:

@@ -39,6 +39,7 @@ _PADDING = 4096  # frames by which a lossy format may miss its length: encoder d
 _LEAST_FRAME = 4  # bytes, of the narrowest that is decoded to: 16 bit, stereo
 _NO_LENGTH = 2**62  # libsndfile's word for a flac that does not tell its length
 _WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes a sample
+_OGG_PAGE = 2**16 + 512  # bytes of the largest page there can be, and more
 _HEADER = 1024  # bytes in which the header that libsndfile writes has room
 _CODECS = {"PCM_16": "pcm_s16le", "PCM_24": "pcm_s24le", "FLOAT": "pcm_f32le"}  # ffmpeg's names
 _SET_ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of libsndfile's sndfile.h
@@ -76,7 +77,12 @@ def read(path: Path | str, start: int = 0, frames: int = -1) -> tuple[Audio, int
     """
     with _opened(path) as sound:
         wanted = sound.frames - start if frames < 0 else frames
-        sound.seek(start)
+        if not 0 <= start <= sound.frames:
+            raise _ends_early(path, start, wanted, 0)
+        try:
+            sound.seek(start)
+        except soundfile.LibsndfileError as error:
+            raise _undecodable(sound, path, start, wanted, error) from error
         return _next(sound, path, wanted), sound.samplerate
 
 
@@ -101,22 +107,10 @@ def _next(sound: soundfile.SoundFile, path: Path | str, wanted: int) -> Audio:
     start = sound.tell()
     try:
         samples = sound.read(wanted, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise InputError(
-            "audio file",
-            file=path,
-            expected=f"{wanted} frames from frame {start} on",
-            found=f"a file of {sound.frames} frames that cannot be decoded there ({error})",
-            remedy="replace the file by an undamaged copy",
-        ) from error
+    except (soundfile.LibsndfileError, MemoryError) as error:
+        raise _undecodable(sound, path, start, wanted, error) from error
     if len(samples) != wanted:
-        raise InputError(
-            "audio file",
-            file=path,
-            expected=f"{wanted} frames from frame {start} on, as the header says",
-            found=f"{len(samples)} frames: the file is cut short",
-            remedy="replace the file by an undamaged copy",
-        )
+        raise _ends_early(path, start, wanted, len(samples))
     # Integers are finite; the others have to be looked at.
     bad = 0 if sound.subtype.startswith("PCM") else np.count_nonzero(~np.isfinite(samples))
     if bad:
@@ -128,6 +122,26 @@ def _next(sound: soundfile.SoundFile, path: Path | str, wanted: int) -> Audio:
             remedy="export the file again from its source",
         )
     return np.ascontiguousarray(samples.T)
+
+
+def _undecodable(sound: soundfile.SoundFile, path: Path | str, start: int, wanted: int, error: Exception) -> InputError:
+    return InputError(
+        "audio file",
+        file=path,
+        expected=f"{wanted} frames from frame {start} on",
+        found=f"a file of {sound.frames} frames that cannot be decoded there ({error})",
+        remedy="replace the file by an undamaged copy",
+    )
+
+
+def _ends_early(path: Path | str, start: int, wanted: int, found: int) -> InputError:
+    return InputError(
+        "audio file",
+        file=path,
+        expected=f"{wanted} frames from frame {start} on, as the header says",
+        found=f"{found} frames: the file is cut short",
+        remedy="replace the file by an undamaged copy",
+    )
 
 
 def lossless_subtype(audio: Audio) -> str:
@@ -271,15 +285,28 @@ def _copy(source: Path, header: WavHeader | None, wav: Path) -> None:
     promised = _promised(stream, header, length)
     if found.frames < promised - (0 if stream.bits else _PADDING):
         raise _cut_short(source, promised, found.frames)
-    if said and stream.bits:
+    heard = [line for line in said.splitlines() if f"[{stream.codec} @" in line or "while decoding" in line]
+    if heard and stream.bits:  # what else it says is of pictures and tags
         raise InputError(
             "audio file",
             file=source,
             expected="lossless audio without damage",
-            found=f"damage that ffmpeg stepped over ({ffmpeg.reason(said, source)})",
+            found=f"damage that ffmpeg stepped over ({ffmpeg.reason(heard[-1], source)})",
             remedy="replace the file by an undamaged copy",
         )
+    if _is_unfinished_ogg(source):
+        _log.warning("%s does not say where it ends: it may be cut short", plain(source))
     _tell_of_damage(source, said)
+
+
+def _is_unfinished_ogg(path: Path) -> bool:
+    """Whether the last page of an Ogg file is not marked as the last: nothing else tells that it was cut."""
+    with open(path, "rb") as file:
+        if file.read(4) != b"OggS":
+            return False
+        file.seek(-min(_OGG_PAGE, path.stat().st_size), os.SEEK_END)
+        tail = file.read()
+    return not tail[tail.rfind(b"OggS") :][5:6] or not tail[tail.rfind(b"OggS") + 5] & 4
 
 
 def _copied_by_libsndfile(source: Path, wav: Path) -> bool:
@@ -347,7 +374,7 @@ def _decode(
     small file can hold days of silence.
     """
     free = shutil.disk_usage(target.parent).free
-    if (needed := stream.frames * _LEAST_FRAME) > free:
+    if stream.bits and (needed := stream.frames * _LEAST_FRAME) > free:
         raise _no_room(source, needed, free)
     if header is not None and length is not None and length != header.claimed:
         reading = [*reading, "-f", "wav", "-ignore_length", "1"]
@@ -498,10 +525,11 @@ def _unknown_length(path: Path | str, found: str) -> InputError:
 
 
 def _missing(path: Path | str) -> InputError:
+    there = "a folder" if Path(path).is_dir() else "something that is no file"
     return InputError(
         "audio file",
         file=path,
         expected="an audio file",
-        found="no such file" if not Path(path).exists() else "a folder",
+        found=there if Path(path).exists() else "no such file",
         remedy="check the path, or restore the file",
     )

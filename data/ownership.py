@@ -122,7 +122,7 @@ class _Holder:
     def __str__(self) -> str:
         if self.process is None:
             return f"another run, of which {self.file} says nothing that can be read"
-        return f"another run ({self.what}), process {self.process.pid} on host {self.process.host}, since {self.since}"
+        return f"another run, process {self.process.pid} on host {self.process.host}, since {self.since} ({self.what})"
 
 
 class _Record:

@@ -136,12 +136,19 @@ class Settings(BaseSettings):
     )
     voters: int = Field(6, ge=1, description="people who have to vote before votes decide the champion")
     champion: str | None = Field(None, description="candidate to promote by hand, whatever votes and scores say")
-    device: str = Field("auto", description="where networks run: auto, cpu, cuda, cuda:1, mps")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|(cpu|cuda|mps|xpu)(:\d{1,3})?)$",
+        description="where networks run: auto, cpu, cuda, cuda:1, mps",
+    )
     training_processes: int = Field(1, ge=1, description="processes that train one candidate together, one a GPU")
     training_data: Literal["auto", "stream", "resident"] = Field(
         "auto", description="training set: read from disk as it is heard, in the device's memory, or what fits"
     )
     earlier_checkpoints: int = Field(3, ge=0, description="earlier checkpoints kept of each candidate")
+    history_days: int | None = Field(
+        None, ge=1, description="days after which the job `prune` forgets a run; unset: never"
+    )
     wandb: Literal["off", "offline", "online"] = Field(
         "off", description="whether trainings are written for Weights & Biases too: kept on this machine, or sent"
     )

@@ -175,17 +175,22 @@ def note(path: Path) -> str | None:
         return None
 
 
+def by_reason(passed_over: Iterable[PassedOver]) -> dict[str, list[Path]]:
+    """What is passed over by its reason, the rarest first: of a thousand of one kind none hides the one of another."""
+    reasons: dict[str, list[Path]] = {}
+    for one in passed_over:
+        reasons.setdefault(one.reason, []).append(one.path)
+    return dict(sorted(reasons.items(), key=lambda item: (len(item[1]), item[0])))
+
+
 def told(passed_over: Iterable[PassedOver], top: Path, most: int = _NAMES) -> str:
     """What is passed over in a line, by reason, with `most` names a reason; empty where nothing is."""
-    reasons: dict[str, list[str]] = {}
-    for one in passed_over:
-        reasons.setdefault(one.reason, []).append(_below(one.path, top))
-    ranked = sorted(reasons.items(), key=lambda item: (len(item[1]), item[0]))
+    reasons = list(by_reason(passed_over).items())
     lines = []
-    for reason, names in ranked[:_GROUPS]:
-        more = f" and {len(names) - most} more" if len(names) > most else ""
-        lines.append(f"{', '.join(names[:most])}{more} ({reason})")
-    rest = sum(len(names) for _, names in ranked[_GROUPS:])
+    for reason, paths in reasons[:_GROUPS]:
+        more = f" and {len(paths) - most} more" if len(paths) > most else ""
+        lines.append(f"{', '.join(_below(path, top) for path in paths[:most])}{more} ({reason})")
+    rest = sum(len(paths) for _, paths in reasons[_GROUPS:])
     return "; ".join(lines) + (f"; and {rest} for other reasons" if rest else "")
 
 

@@ -408,5 +408,8 @@ def _keys(section: type[BaseModel]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    try:
+        text = json.dumps(value, default=str)
+    except (ValueError, TypeError):
+        return f"a {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -130,13 +130,18 @@ def read_votes(folder: Path, key_file: Path) -> VotesRead:
     return VotesRead({voter: chosen for voter, (_, chosen) in latest.items() if chosen}, passed_over)
 
 
+def candidates_on(key_file: Path) -> list[str]:
+    """The candidates on a ballot. Raises InputError where its key cannot be read."""
+    return _read_key(key_file).candidates
+
+
 def count_votes(folder: Path, key_file: Path) -> pd.DataFrame:
     """Count the files that `read_votes` reads: a table (candidate, votes, voters), most votes first.
 
     `voters` is how many people chose the candidate for at least one song. What the counts decide: `decide_votes`.
     """
     chosen = read_votes(folder, key_file).votes
-    names = _read_key(key_file).candidates
+    names = candidates_on(key_file)
     counted = Counter(dict.fromkeys(names, 0))
     counted.update(candidate for choices in chosen.values() for candidate in choices.values())
     table = pd.DataFrame(counted.most_common(), columns=["candidate", "votes"])
@@ -190,7 +195,7 @@ def decide_votes(
     since can neither win nor be beaten. Raises InputError as `read_votes` does.
     """
     read = read_votes(folder, key_file)
-    standing = [name for name in _read_key(key_file).candidates if among is None or name in among]
+    standing = [name for name in candidates_on(key_file) if among is None or name in among]
     decision = best_by_votes(read.votes, standing, least_voters=least_voters, seed=seed)
     if not read.passed_over:
         return decision

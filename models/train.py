@@ -13,12 +13,14 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from data.command import FAILED, Stopped, out_of_memory, run_command
 from data.layout import Layout
 from data.loopback import PAIRS
+from data.ownership import own
 from data.settings import load_settings
 from data.tables import read_table
 from data.text import say
@@ -75,14 +77,14 @@ def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter
     from models.training.processes import join_processes, own_device
 
     keep_freed_memory()
+    output = options.output or Layout(settings.root).checkpoint(candidate.name)
     provenance = Provenance(
         fingerprints=dict(extras.get("fingerprints", {})),
         licences=tuple(extras.get("licences", ())),
         git_commit=extras.get("git_commit") or current_commit(),
     )
-    output = options.output or Layout(settings.root).checkpoint(candidate.name)
     device = own_device(choose_device(options.device or settings.device))
-    with join_processes(device) as processes:
+    with _owning(settings.root, output), join_processes(device) as processes:
         train(
             candidate,
             pairs,
@@ -95,6 +97,15 @@ def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter
             processes=processes,
             save_every_s=options.save_every,
         )
+
+
+def _owning(root: Path, output: Path) -> AbstractContextManager[None]:
+    """The right to write to the storage root where `output` lies in it; the first of several processes has it for all.
+
+    A training that was started by a run belongs to that run. Raises InputError where somebody else writes there.
+    """
+    inside = output.resolve().is_relative_to(root.resolve())
+    return own(root, "python -m models.train") if inside and os.environ.get("RANK", "0") == "0" else nullcontext()
 
 
 def _end_with(launcher: int | None) -> None:

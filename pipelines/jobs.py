@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets import evaluation, separators, training_set
 from assets.lanes import LANES
+from pipelines.history import prune
 
 # Runs of these jobs write the same outputs: one at a time, as the instance's configuration says.
 ALONE = {"isolation/alone": "yes"}
@@ -58,4 +60,12 @@ retrain = dg.define_asset_job(
     description="The training set as it is now, one candidate trained on it, and everything compared again.",
 )
 
-JOBS = [ingest, *prepare.values(), assemble, train, evaluate, retrain]
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+    ingest,
+    *prepare.values(),
+    assemble,
+    train,
+    evaluate,
+    retrain,
+    prune,
+]

@@ -54,4 +54,12 @@ def weekly_retraining(
         yield dg.SkipReason("\n\n".join([*unreadable, compared] if unreadable else [compared]))
 
 
-SCHEDULES = [weekly_retraining]
+nightly_pruning = dg.ScheduleDefinition(
+    name="prune",
+    job=jobs.prune,
+    cron_schedule="30 2 * * *",
+    execution_timezone="UTC",
+    description="Every night at 02:30 UTC, forget runs that ended longer ago than ISOLATION_HISTORY_DAYS.",
+)
+
+SCHEDULES = [weekly_retraining, nightly_pruning]

@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 import dagster as dg
 import uvicorn
@@ -33,42 +32,35 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._utils.log import configure_loggers
 from dagster_webserver.version import __version__
 
-from data.errors import InputError
-from data.layout import Layout
+from data.command import Stopped, run_command
 from data.settings import load_settings
-from data.text import say
 from pipelines.guard import GuardedWebserver
 from pipelines.instance import end_killed_runs, prepare_home
 
 WORKSPACE = Path(__file__).resolve().parent.parent / "workspace.yaml"
-BAD_INPUT = 2
-PATIENCE_S = 30  # for the daemon, and then for the runs, to end by themselves
+PATIENCE_S = 60  # for the daemon, then the runs, then the code server to end by themselves
 POLL_MS = 2000  # how often the UI asks what assets are doing
-_ENDS = (signal.SIGTERM, signal.SIGINT)
 _GOING_ON = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
 _log = logging.getLogger("dagster.ui")
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT, or until the process that started this one is gone; returns 2 for bad settings."""
+    """Serve until SIGTERM or SIGINT, or until the process that started this one is gone; returns 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.server", description="Started by pipelines.ui.")
     parser.add_argument("--listener", type=int, required=True, help="descriptor of the listening socket")
     parser.add_argument("--starter", type=int, required=True, help="descriptor of a pipe that its starter holds open")
     options = parser.parse_args()
-    for number in _ENDS:
-        signal.signal(number, _end)
     threading.Thread(target=_end_with_the_starter, args=(options.starter,), daemon=True).start()
-    try:
-        root = load_settings().root
-        prepare_home(root)
-    except InputError as error:
-        say(error)
-        return BAD_INPUT
+    with socket.socket(fileno=options.listener) as listener:
+        return run_command(lambda: _run(listener))
+
+
+def _run(listener: socket.socket) -> int:
     configure_loggers(log_level="INFO")
-    listener = socket.socket(fileno=options.listener)
-    with dg.DagsterInstance.get() as instance:
+    home = prepare_home(load_settings().root)
+    with suppress(Stopped), dg.DagsterInstance.get() as instance:
         end_killed_runs(instance)
-        with _code_server(instance) as workspace, _daemon(workspace, Layout(root).dagster):
+        with _code_server(instance) as workspace, _daemon(workspace, home):
             _serve(instance, workspace, listener)
     return 0
 
@@ -108,10 +100,16 @@ def _code_server(instance: dg.DagsterInstance) -> Iterator[Path]:
 
 def _cancel_runs(instance: dg.DagsterInstance) -> None:
     """End the runs that a code server carries out, as cancelling them in the UI does; those that wait go on waiting."""
+    cancelled = []
     for run in instance.get_runs(_GOING_ON):
-        if GRPC_INFO_TAG in run.tags:
+        if GRPC_INFO_TAG in run.tags and instance.run_launcher.terminate(run.run_id):
             _log.info("Run %s of %s is cancelled; what it has finished stays", run.run_id, run.job_name)
-            instance.run_launcher.terminate(run.run_id)
+            cancelled.append(run.run_id)
+    # Until they say so: a code server that is told to end may leave them behind.
+    unfinished = dg.RunsFilter(run_ids=cancelled, statuses=[*_GOING_ON.statuses, dg.DagsterRunStatus.CANCELING])
+    ends = time.monotonic() + PATIENCE_S
+    while cancelled and instance.get_runs(unfinished) and time.monotonic() < ends:
+        time.sleep(0.2)
 
 
 @contextmanager
@@ -137,13 +135,6 @@ def _daemon(workspace: Path, home: Path) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    """Leave whatever is being done, once: what is open is closed on the way, and not disturbed again."""
-    for each in _ENDS:
-        signal.signal(each, signal.SIG_IGN)
-    sys.exit(0)
 
 
 def _end_with_the_starter(pipe: int) -> None:

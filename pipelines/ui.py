@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from data.command import BAD_INPUT, FAILED, run_command
 from data.errors import InputError, os_error
 from data.layout import Layout
 from data.settings import Settings, environment, load_settings
@@ -26,26 +27,24 @@ from data.text import say
 
 HOST = "127.0.0.1"
 LOCK = "ui.lock"
-FAILED = 1
-BAD_INPUT = 2
-PATIENCE_S = 90  # for everything to end by itself
+PATIENCE_S = 200  # for everything to end by itself
 
 
 def main() -> int:
-    """Open the UI until SIGTERM, SIGHUP or Ctrl-C; returns 0, 1 where it ended by itself, 2 for bad settings."""
+    """Open the UI until SIGTERM, SIGHUP or Ctrl-C; returns 0, 1 where it ended by itself, 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.ui", description="Open Dagster for this project.")
     parser.add_argument(
         "--port", type=int, default=3000, help="port on 127.0.0.1; 0 for any that is free (default: %(default)s)"
     )
-    options = parser.parse_args()
-    try:
-        settings = load_settings()
-        home = Layout(settings.root).dagster
-        with _listener(options.port) as listener, _only_one(home, listener):
-            return _run(listener, _environment(settings), home)
-    except InputError as error:
-        say(error)
-        return BAD_INPUT
+    port = parser.parse_args().port
+    return run_command(lambda: _open(port))
+
+
+def _open(port: int) -> int:
+    settings = load_settings()
+    home = Layout(settings.root).dagster
+    with _listener(port) as listener, _only_one(home, listener):
+        return _run(listener, _environment(settings), home)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from data.layout import Layout
 from data.loopback import PAIRS
 from data.settings import Settings
 from models.checkpoint import load_checkpoint
+from pipelines.chain import failure_reason
 
 NAME = "toy"  # the partition of a candidate that ships; its file is the test's own
 
@@ -74,6 +75,22 @@ def _metadata(result: dg.ExecuteInProcessResult) -> dict[str, object]:
     return {name: value.value for name, value in event.materialization.metadata.items()}
 
 
+def _told(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    return failure_reason(event)
+
+
+def test_a_training_that_fails_ends_the_run_with_its_own_words(root: Root, capfd: pytest.CaptureFixture[str]) -> None:
+    vocals = root.storage / "demo/normalised/song-0/vocals.wav"
+    vocals.write_text("no audio")
+    told = _told(root.materialise(raise_on_error=False))
+    assert str(vocals) in told
+    assert "expected:" in told
+    assert "to do:" in told
+    assert "code 2" not in told
+    assert str(vocals) not in capfd.readouterr().out  # told once, by whoever started the training
+
+
 def test_a_checkpoint_knows_its_data_and_its_run_has_a_name(root: Root) -> None:
     metadata = _metadata(root.materialise())
     assert str(metadata["run"]).startswith(f"{NAME}-20")
@@ -98,6 +115,8 @@ def test_a_training_killed_by_the_system_goes_on_when_it_is_materialised_again(r
     result = root.materialise(raise_on_error=False)
     killer.join()
     assert not result.success
+    assert "killed by signal 9 (SIGKILL)" in _told(result)
+    assert "training.batch_size" in _told(result)
     assert not root.folder.exists()
     (unfinished,) = (root.storage / "separators" / "unfinished" / NAME).iterdir()
     assert torch.load(unfinished / "state.pt", weights_only=True)["progressed"]["step"] >= 20

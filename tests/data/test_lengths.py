@@ -285,3 +285,38 @@ def test_samples_that_are_not_finite_are_told_of_the_file_that_holds_them(tmp_pa
 def test_one_frame_is_audio(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros((1, 2)), RATE)
     assert audio.info(audio.as_wav(tmp_path / "a.wav", tmp_path)).frames == 1
+
+
+@pytest.mark.parametrize(("told", "whole"), [(0.5, True), (0, True), (3, False), (2**32 - 1, False)])
+def test_an_mp3_that_tells_of_another_number_of_frames(song: Path, tmp_path: Path, told: float, whole: bool) -> None:
+    content = bytearray(made(song, tmp_path / "a.mp3", "-b:a", "128k").read_bytes())
+    at = max(content.find(b"Xing"), content.find(b"Info")) + 8
+    frames = struct.unpack(">I", content[at : at + 4])[0]
+    content[at : at + 4] = struct.pack(">I", round(told * frames) if told < 10 else int(told))
+    (tmp_path / "a.mp3").write_bytes(content)
+    if whole:
+        assert samples_of(tmp_path / "a.mp3", tmp_path).shape[1] == pytest.approx(FRAMES, abs=4096)
+    else:
+        with pytest.raises(InputError, match="cut short"):
+            audio.as_wav(tmp_path / "a.mp3", tmp_path)
+    assert decoded(tmp_path / "a.mp3") == pytest.approx(FRAMES, abs=4096)
+
+
+def test_an_ogg_that_does_not_say_where_it_ends_is_told_of(
+    song: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = made(song, tmp_path / "a.ogg").read_bytes()
+    audio.as_wav(tmp_path / "a.ogg", tmp_path)
+    assert caplog.text == ""
+    (tmp_path / "a.ogg").write_bytes(whole[: len(whole) // 2])
+    audio.as_wav(tmp_path / "a.ogg", tmp_path)
+    assert "may be cut short" in caplog.text
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")  # opening it would wait for ever
+    for call in (audio.info, audio.read, decoded):
+        with pytest.raises(InputError, match="something that is no file"):
+            call(tmp_path / "a.wav")
+    with pytest.raises(InputError, match="a folder"):
+        audio.info(tmp_path)

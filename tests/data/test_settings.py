@@ -93,6 +93,7 @@ def test_every_bad_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         "WORKERS": "0",
         "TEST_SHARE": "nan",
         "RECORDS_URL": "zenodo.org",
+        "DEVICE": "gpu",
         "STORAGE": "~nobody-of-this-name/storage",
     }
     for name, value in bad.items():

@@ -196,6 +196,7 @@ def test_a_reader_that_gives_slugs_alone_has_the_same_promises(source: Source) -
         (source.folder / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(source.folder / f"{name}.wav", tone(0.2, 200 + ord(name[-1])), RATE)
     assert source.index() == {"C": "c", "D": "d"}
+    assert "2 passed over: @eaDir/E.wav (the storage device's own); results/own/F.wav (what this" in source.said[0]
     soundfile.write(source.folder / "C#.wav", tone(0.2, 300), RATE)
     slugs = source.index()
     assert (slugs["C"], slugs["D"]) == ("c", "d")

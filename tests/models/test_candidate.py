@@ -12,7 +12,7 @@ import yaml
 from tiny import tiny_settings
 
 from data.errors import InputError
-from models.candidate import CANDIDATES, candidate_names, candidate_path, load_candidate
+from models.candidate import CANDIDATES, candidate_names, candidate_path, load_candidate, parse_candidate
 
 
 def _written(folder: Path, settings: object, name: str = "mine.yaml") -> Path:
@@ -243,3 +243,12 @@ def test_a_candidate_that_may_not_be_read_is_not_called_missing(
     path.chmod(0)
     with without_privileges(), pytest.raises(InputError, match="the right to use it"):
         load_candidate(path)
+
+
+@pytest.mark.parametrize(
+    "value", [10**5000, {(1, 2): 3}, float("nan"), "\ud800", object()], ids=lambda v: type(v).__name__
+)
+def test_a_value_that_cannot_be_written_down_is_told_by_its_kind(value: object) -> None:
+    for settings in (tiny_settings() | {"name": value}, tiny_settings() | {"stft": value}, {"description": value}):
+        with pytest.raises(InputError, match="candidate mine"):
+            parse_candidate("mine", settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +21,14 @@ from data.tables import write_table
 from models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
+OWNER = """
+import sys
+from pathlib import Path
+from data.ownership import own
+with own(Path(sys.argv[1]), "make run"):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
 FILES = {"checkpoint.pt", "curves.parquet", "curves.png", "validation.parquet", "state.pt"}
 
 
@@ -63,6 +72,41 @@ def test_bad_input_is_one_message_and_exit_code_2(storage: Path, arguments: list
     done = _run(storage, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_candidate_is_found_by_its_name_in_the_folder_of_the_settings(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (storage.parent / "candidates").mkdir()
+    (storage.parent / "tiny.yaml").rename(storage.parent / "candidates" / "mine.yaml")
+    monkeypatch.setenv("ISOLATION_CANDIDATES", str(storage.parent / "candidates"))
+    done = _run(storage, "mine", "--device", "gramophone")
+    assert "device gramophone" in done.stderr  # which is asked for after the candidate was read
+    (storage.parent / "candidates" / "mine.yaml").rename(storage.parent / "other.YAML")
+    done = _run(storage, "other.YAML", "--device", "gramophone")
+    assert "device gramophone" in done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit of memory is that of Linux")
+def test_a_training_without_enough_memory_says_what_to_lower(storage: Path) -> None:
+    settings = tiny_settings()
+    settings["training"] |= {"batch_size": 60_000, "chunk_seconds": 0.5}
+    (storage.parent / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    command, environment = _command(storage, "tiny.yaml", "--device", "cpu")
+    limit = 8 * 2**30  # a batch takes 21 GB
+    done = subprocess.run(
+        command,
+        env=environment,
+        cwd=storage.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert "enough memory" in done.stderr
+    assert "training.batch_size" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -153,3 +197,16 @@ def test_a_training_ends_with_the_process_that_launched_it(storage: Path) -> Non
         training.kill()
         launcher.kill()
         launcher.wait()
+
+
+def test_a_training_into_a_storage_root_that_somebody_else_writes_to_is_refused(storage: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(storage)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        done = _run(storage, "tiny.yaml", "--device", "cpu")
+        process.communicate("")
+    assert done.returncode == 2
+    assert f"another run, process {process.pid}" in done.stderr
+    assert not (storage / "separators").exists()

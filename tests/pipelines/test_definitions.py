@@ -32,7 +32,17 @@ ASSETS = OBSERVED | {
     "evaluation/champion_validation",
     "evaluation/challenger",
 }
-JOBS = {"ingest", "prepare_musdb18", "prepare_medleydb", "prepare_own", "assemble", "train", "evaluate", "retrain"}
+JOBS = {
+    "ingest",
+    "prepare_musdb18",
+    "prepare_medleydb",
+    "prepare_own",
+    "assemble",
+    "train",
+    "evaluate",
+    "retrain",
+    "prune",
+}
 
 
 @pytest.fixture(scope="module")

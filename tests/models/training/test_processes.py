@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 import yaml
 from tiny import tiny_pairs, tiny_settings
 
+from benchmarks.processes import descendants
 from data.errors import InputError
 from data.loopback import PAIRS
 from data.tables import read_table, write_table
@@ -29,10 +31,44 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _train(folder: Path, processes: int) -> subprocess.CompletedProcess[str]:
+def test_where_a_process_is_killed_that_is_told_and_not_a_table_of_all(folder: Path) -> None:
+    settings = tiny_settings()
+    settings["training"] |= {"epochs": 100_000, "steps_per_epoch": 5, "batch_size": 4}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    command, environment = _command(folder, 2)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    while "epoch 1 done" not in process.stdout.readline():
+        assert process.poll() is None
+    os.kill(_of_rank(process.pid, "1"), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "killed by signal 9 (SIGKILL)" in errors
+    assert "training.batch_size" in errors
+    for noise in ("Traceback", "=====", "error_file"):
+        assert noise not in errors
+
+
+def _of_rank(launcher: int, rank: str) -> int:
+    variable = f"RANK={rank}".encode()
+    (found,) = [each for each in descendants(launcher) if variable in _environment(each)]
+    return found
+
+
+def _environment(process: int) -> list[bytes]:
+    return Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+
+
+def _command(folder: Path, processes: int) -> tuple[list[str], dict[str, str]]:
     arguments = ["--pairs", "pairs.parquet", "--audio-root", "audio", "--device", "cpu", "--output", str(processes)]
     command = [*launch_command(processes), "models.train", "tiny.yaml", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return command, {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def _train(folder: Path, processes: int) -> subprocess.CompletedProcess[str]:
+    command, environment = _command(folder, processes)
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
