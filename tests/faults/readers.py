@@ -135,7 +135,7 @@ def _metadata(folder: Path) -> None:
 
 
 _ERRATA = yaml.safe_dump(
-    [{"dataset": "musdb18", "track": "Ann - One", "problem": "silent", "action": "exclude"}] * 2
+    [{"dataset": "musdb18", "track": f"Ann - {n}", "problem": "silent", "action": "exclude"} for n in range(2)]
 ).encode()
 _ARTISTS = yaml.safe_dump(
     [{"name": "Ann", "names": ["Anna", "A."], "tracks": ["musdb18/Ann - One"], "source": "her page"}]
