@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,7 @@ from data.datasets.medleydb import MedleyDB
 from data.datasets.musdb18 import Musdb18
 from data.datasets.own import Own
 from data.duplicates import load_fingerprints, recognise
+from data.engine import ExecutorEngine
 from data.errata import load_errata
 from data.errors import InputError
 from data.heard import HEARD, heard_by, seen_tracks
@@ -40,10 +42,11 @@ from data.layout import Layout
 from data.loopback import PAIRS
 from data.manifest import MANIFEST
 from data.medleydb_metadata import read_folder
+from data.names import NAMES
 from data.placements import Placement, Placements, read_placements, write_placements
 from data.recipe import Recipe
-from data.settings import load_settings
-from data.sources import INDEX, indexed_tracks
+from data.settings import Settings, load_settings
+from data.sources import INDEX, build_index, indexed_tracks
 from data.splits import SPLITS
 from data.tables import Table
 from models.candidate import candidate_path, load_candidate
@@ -132,7 +135,7 @@ def _metadata(folder: Path) -> None:
 
 
 _ERRATA = yaml.safe_dump(
-    [{"dataset": "musdb18", "track": "Ann - One", "problem": "silent", "action": "exclude"}] * 2
+    [{"dataset": "musdb18", "track": f"Ann - {n}", "problem": "silent", "action": "exclude"} for n in range(2)]
 ).encode()
 _ARTISTS = yaml.safe_dump(
     [{"name": "Ann", "names": ["Anna", "A."], "tracks": ["musdb18/Ann - One"], "source": "her page"}]
@@ -160,7 +163,7 @@ def _labelled(folder: Path) -> None:
     track = _own_folder(folder)
     os.rename(folder / "track.yaml", track / "track.yaml")
     (found,) = Own().discover(folder)
-    _ids_hold([found])
+    assert all(isinstance(word, str) for word in (found.title, found.artist, found.genre, found.licence))
     (folder / "out").mkdir()
     Own().extract(found, pd.DataFrame(), folder / "out")
 
@@ -171,30 +174,26 @@ def _licence(folder: Path) -> None:
 
 
 def _named(folder: Path) -> None:
-    """Own stems in folders of these names: whatever they are called, each is a track with an id of its own."""
-    names = {
-        name[:255] for name in (folder / "names").read_bytes().replace(b"/", b"\n").replace(b"\0", b"").splitlines()
-    }
+    """Own stems in folders of these names: whatever they are called, each is a track with a slug of its own."""
+    content = (folder / "names").read_bytes().replace(b"/", b"\n").replace(b"\0", b"")
     (folder / "own").mkdir()
     made = 0
-    for name in sorted(names - {b"", b".", b".."})[:40]:
+    for name in sorted({line[:255] for line in content.splitlines()} - {b"", b".", b".."})[:40]:
         track = os.fsencode(folder / "own") + b"/" + name
         Path(os.fsdecode(track)).mkdir()
         for kind in (b"/mixture.wav", b"/vocals.wav"):
             os.link(_small_wav(), track + kind)
-        made += not name.startswith((b".", b"__MACOSX", b"@", b"#", b"$", b"~", b"lost+found", b"System Volume"))
+        made += 1
     if made:
-        tracks = Own().discover(folder / "own")
-        _ids_hold(tracks)
-        assert len(tracks) == made, f"{len(tracks)} tracks of {made} folders"
-
-
-def _ids_hold(tracks: Sequence[Any]) -> None:
-    slugs = [track.slug for track in tracks]
-    assert len(set(slugs)) == len(slugs)
-    assert all(slug.isascii() and slug == slug.lower() and "/" not in slug and len(slug) < 200 for slug in slugs), slugs
-    for track in tracks:
-        assert all(isinstance(word, str) for word in (track.title, track.artist, track.genre, track.licence))
+        settings = Settings(storage=folder / "storage", own=str(folder / "own"))
+        INDEX.write(Layout(settings.root).index("own"), build_index(Own(), settings, str, ExecutorEngine(1)))
+        tracks = indexed_tracks(settings.root, "own")
+        slugs = [track.slug for track in tracks]
+        assert len(set(slugs)) == len(slugs)
+        assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) and len(slug) < 200 for slug in slugs), slugs
+        found = Own().discover(folder / "own")
+        # Hidden folders and those of storage devices are passed over, and that is said.
+        assert len(tracks) == len(found) >= made - len(found.passed_over)
 
 
 # Audio
@@ -412,6 +411,36 @@ def _heard(folder: Path) -> None:
     seen_tracks(tracks, heard, [("own/0", "own/2")], lambda _, artist: artist)
 
 
+def _owner(folder: Path) -> None:
+    from data.ownership import own
+
+    place = Layout(folder / "root").owners
+    place.mkdir(parents=True)
+    os.replace(folder / "owner.json", place / "owner.json")
+    with own(folder / "root", "a fuzzer"):
+        pass
+
+
+def _owners(folder: Path) -> list[bytes]:
+    """Records of a writer that was killed, and of one on another machine."""
+    from data.ownership import this_process
+
+    process = vars(this_process()) | {"pid": 999_999_999}
+    told = {"what": "make run", "together": False, "since": "2026-01-01 00:00:00 UTC", "process": process}
+    return [json.dumps(told).encode(), json.dumps(told | {"process": process | {"host": "x", "boot": "y"}}).encode()]
+
+
+def _known_names(folder: Path) -> None:
+    """A table of names beside a source whose tracks it knows, or does not."""
+    settings = Settings(storage=folder / "storage", own=str(folder / "own"))
+    place = Layout(settings.root).names("own")
+    place.mkdir(parents=True)
+    os.replace(folder / NAMES.file, place / NAMES.file)
+    (folder / "own").mkdir()
+    _own_folder(folder / "own")
+    build_index(Own(), settings, str, ExecutorEngine(1))
+
+
 def _a_record(folder: Path) -> list[bytes]:
     def work(partial: Path) -> dict[str, Any]:
         (partial / "a.txt").write_text("text")
@@ -608,6 +637,8 @@ def _readers() -> Iterator[Reader]:
     yield Reader("index of raw files", "parquet", _a_table(INDEX), INDEX.file, _index, 0.7)
     yield Reader("what was heard", "parquet", _heard_seeds, HEARD.file, _heard, 0.7)
     yield Reader("records", "json", _a_record, cache.RECORD, _record, 2, found=True)
+    yield Reader("records of writers", "json", _owners, "owner.json", _owner, 1, found=True)
+    yield Reader("table of names", "parquet", _a_table(NAMES), NAMES.file, _known_names, 0.5)
     yield Reader("champion", "json", _seeds(_CHAMPION), "champion.json", _champion, 0.5)
     yield Reader("recordings", "bytes", _recordings, "recording.npy", _recording, 0.3)
     yield Reader("checkpoints", "torch", lambda _: [_a_checkpoint()], "checkpoint.pt", _checkpoint, 0.6)
