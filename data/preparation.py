@@ -117,7 +117,8 @@ def raw_version(job: TrackJob) -> str:
 
 def stems_recipe(job: TrackJob) -> Recipe:
     """What a track's stems are made of."""
-    return Recipe(job.dataset.code_version, job.dataset.parameters, {"raw": raw_version(job)})
+    version = job.dataset.version_for(file.place.name for file in job.row.files)
+    return Recipe(version, job.dataset.parameters, {"raw": raw_version(job)})
 
 
 def normalised_recipe(stems: str) -> Recipe:

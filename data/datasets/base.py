@@ -7,7 +7,7 @@ import re
 import tarfile
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,10 @@ class Dataset(ABC):
         A value under which it writes what it always wrote is left out, so that what was made before stays valid.
         """
         return {}
+
+    def version_for(self, files: Iterable[str]) -> str:
+        """The version of `extract` for a track of files with these names: an earlier one where samples are as then."""
+        return self.code_version
 
     @abstractmethod
     def obtain(self, settings: Settings, log: Log) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,6 +56,11 @@ class Own(Dataset):
     title = "Own stems"
     description = "Own stems: a folder a track, with mixture and vocals, or vocals and accompaniment"
     code_version = "2"
+
+    def version_for(self, files: Iterable[str]) -> str:
+        # Since version 2 lengths come from decoding; these were decoded to their end before, too.
+        sounds = [Path(name).suffix.lower() for name in files if not name.lower().endswith((".yaml", ".yml"))]
+        return "1" if all(suffix in (".wav", ".flac") for suffix in sounds) else self.code_version
 
     def obtain(self, settings: Settings, log: Log) -> Path:
         return folder_or_archive(settings, self.name, settings.own, log)

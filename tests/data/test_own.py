@@ -275,3 +275,8 @@ def test_tracks_too_long_for_a_plain_wav_are_stored_in_one_that_can_count_them(
     _, _, mixture, _ = extract(tmp_path / "own")
     assert mixture.shape[1] == RATE
     assert (tmp_path / "out" / "mixture.wav").read_bytes()[:4] == b"RF64"
+
+
+def test_tracks_whose_samples_a_new_version_leaves_as_they_are_are_not_made_again() -> None:
+    assert Own().version_for(["mixture.WAV", "vocals.flac", "track.yaml"]) == "1"
+    assert Own().version_for(["mixture.wav", "vocals.mp3"]) == Own().code_version != "1"
