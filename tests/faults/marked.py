@@ -32,6 +32,8 @@ class Marked:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # These tests may run behind a script, which has its children ignore Ctrl-C.
+                preexec_fn=_heed_signals,
             )
 
     def __enter__(self) -> Marked:
@@ -106,6 +108,11 @@ def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
         time.sleep(_LOOK)
+
+
+def _heed_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _environ(entry: Path) -> bytes:
