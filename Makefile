@@ -86,6 +86,8 @@ endef
 	  echo "Python 3.11 or newer is needed: install it, or name one with PYTHON=..." >&2; exit 1
 	fi
 	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(call need_package,python3-venv); fi
+	# What it leads to may be in use by others, and would be emptied.
+	if [ -L .venv ]; then echo ".venv is a link to $$(readlink .venv): set it up there, or remove the link" >&2; exit 1; fi
 	printf 'setting up .venv (a minute or two) '
 	$(PYTHON) -m venv --clear .venv
 	{ $(install_packages); } >.venv/setup.log 2>&1 &
