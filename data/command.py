@@ -56,8 +56,7 @@ def run_command(body: Callable[[], int]) -> int:
     with _signals_raise():
         try:
             code = body()
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
+            sys.stdout.flush()
             return code
         except InputError as problem:
             return _refused(problem)
@@ -71,9 +70,9 @@ def run_command(body: Callable[[], int]) -> int:
             return _refused(out_of_memory("memory", str(error), "close other programs, or use a larger machine"))
         except BrokenPipeError as error:
             # `... | head` has read enough.
-            return BY_SIGNAL + signal.SIGPIPE if output_is_closed() else _refused(os_error(error))
+            return BY_SIGNAL + signal.SIGPIPE if output_is_closed() else _refused(_unnamed(error))
         except OSError as error:
-            return _refused(os_error(error))
+            return _refused(_unnamed(error))
         finally:
             _let_go_of_broken_streams()
 
@@ -140,6 +139,11 @@ def _refused(problem: InputError) -> int:
     else:
         _tell(str(problem))
     return BAD_INPUT
+
+
+def _unnamed(error: OSError) -> InputError:
+    # What is printed goes to a file, too, where a shell says so; that one has no name here.
+    return os_error(error, "file" if error.filename else "file or standard output")
 
 
 def _tell(text: str) -> None:
