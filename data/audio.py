@@ -37,6 +37,7 @@ BLOCK = SAMPLE_RATE  # frames that are in memory at a time where audio is stream
 RATES = (4000, 768_000)  # Hz, lowest and highest of what is taken for music
 
 _PADDING = 4096  # frames by which a lossy format may miss its length: encoder delay and the filling of packets
+_WHOLE_PACKETS = ("alac",)  # lossless, but in a caf the length is that of whole packets
 _LEAST_FRAME = 4  # bytes, of the narrowest that is decoded to: 16 bit, stereo
 _NO_LENGTH = 2**62  # libsndfile's word for a flac that does not tell its length
 _WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes a sample
@@ -292,7 +293,8 @@ def _copy(source: Path, header: WavHeader | None, wav: Path) -> None:
     said = _decode(source, wav, stream, ["-c:a", _CODECS[subtype]], header, length, checked)
     found = _whole(source, wav)
     promised = _promised(stream, header, length)
-    if found.frames < promised - (0 if stream.bits else _PADDING):
+    exact = stream.bits and stream.codec not in _WHOLE_PACKETS
+    if found.frames < promised - (0 if exact else _PADDING):
         raise _cut_short(source, promised, found.frames)
     if (missing := _missing_of_caf(source)) > 0:
         raise InputError(

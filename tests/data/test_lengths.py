@@ -326,6 +326,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     ("name", "options"),
     [
         ("a.caf", ()),
+        ("alac.caf", ("-c:a", "alac")),
         ("a.mka", ("-c:a", "flac")),
         ("pcm.mka", ("-c:a", "pcm_s16le")),
         ("a.webm", ("-c:a", "libopus")),
@@ -338,7 +339,7 @@ def test_a_file_whose_streams_tell_no_length_is_held_to_what_its_header_says_of_
     assert audio.info(audio.as_wav(whole, tmp_path)).seconds == pytest.approx(SECONDS, abs=0.01)
     cut = tmp_path / f"cut{whole.suffix}"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
-    with pytest.raises(InputError, match="cut short") as caught:
+    with pytest.raises(InputError, match=r"cut short|not audio") as caught:
         audio.as_wav(cut, tmp_path)
     assert caught.value.file == str(cut)
 
