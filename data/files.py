@@ -54,9 +54,14 @@ def publish(path: Path) -> Iterator[Path]:
     _require_name_of_file(path)
     with claim(path) as place:
         partial = place / path.name
-        yield partial
-        flush(partial)
-        os.replace(partial, path)
+        try:
+            yield partial
+            flush(partial)
+            os.replace(partial, path)
+        except OSError as error:
+            if error.filename == str(partial):
+                error.filename, error.filename2 = str(path), None  # nobody knows the other name
+            raise
         flush(path.parent)
 
 
