@@ -197,6 +197,7 @@ def _signals_raise() -> Iterator[None]:
     if PROBLEM_FILE in os.environ:
         _unheeded.discard(signal.SIGINT)
     _arrived = _Arrived()
+    unraisable, sys.unraisablehook = sys.unraisablehook, _lost
     for each in _ENDING:
         if each == signal.SIGINT or each not in _unheeded:
             signal.signal(each, _stop)
@@ -205,6 +206,7 @@ def _signals_raise() -> Iterator[None]:
     finally:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = unraisable
         stopped = signal.getsignal(signal.SIGTERM) is _ignored
         _arrived.close()
         _arrived = None
@@ -246,6 +248,12 @@ def _raise_again(signum: int, frame: FrameType | None) -> None:
         handled = handled.__context__
     if not _holding:
         raise Stopped(_stopping)
+
+
+def _lost(found: sys.UnraisableHookArgs) -> None:
+    """Say nothing of what was raised where Python drops it (as something is forgotten): it is raised again."""
+    if not isinstance(found.exc_value, Stopped):
+        sys.__unraisablehook__(found)
 
 
 def _ignore_further() -> None:

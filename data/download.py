@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from pydantic import BaseModel, NonNegativeInt, StringConstraints, ValidationError
+from pydantic import BaseModel, NonNegativeInt, StringConstraints, TypeAdapter, ValidationError
 
 from data.errors import InputError
 from data.files import PARTIAL, flush
@@ -145,14 +145,17 @@ class _Entry(BaseModel):
         return RemoteFile(self.key, url, self.size, (algorithm, digest.lower()))
 
 
+_Tag = Annotated[str, StringConstraints(pattern=r"^[ -~]*$")]  # what may stand in a header
+
+
 @dataclass(frozen=True)
 class _Entity:
     """What the bytes are part of: the address without its query, what the server calls this version, its bytes."""
 
     url: str
-    etag: str | None
-    modified: str | None
-    total: int | None
+    etag: _Tag | None
+    modified: _Tag | None
+    total: NonNegativeInt | None
 
     @property
     def validator(self) -> str | None:
@@ -173,8 +176,8 @@ class _Partial:
         self.resumed = False
         self._restarts = 0
         try:
-            self.entity = _Entity(**json.loads(self._note.read_text()))
-        except (OSError, ValueError, TypeError):
+            self.entity = TypeAdapter(_Entity).validate_json(self._note.read_bytes())
+        except (OSError, ValueError):  # none, or not one of ours
             self.entity = _Entity(url, None, None, None)
 
     @property

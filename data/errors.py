@@ -21,6 +21,7 @@ class InputError(Exception):
     """
 
     def __init__(self, what: str, *, expected: str, found: str, remedy: str, file: Path | str | None = None) -> None:
+        what, expected, found = map(_shortened, (what, expected, found))
         self.what = what
         self.file = None if file is None else plain(file)
         self.expected = expected
@@ -44,6 +45,14 @@ class InputError(Exception):
         """The same error, told of the place where a file was to be, and not of the one where it was written."""
         file = None if self.file is None else self.file.replace(plain(temporary), plain(final))
         return InputError(self.what, expected=self.expected, found=self.found, remedy=self.remedy, file=file)
+
+
+_LONGEST = 4000  # characters of a part of a message: what was found may be megabytes on one line
+
+
+def _shortened(text: str) -> str:
+    # Some more, so that what was shortened stays as it is when the error is told again.
+    return text if len(text) <= _LONGEST + 100 else f"{text[:_LONGEST]} ... ({len(text)} characters)"
 
 
 # What a person can do about what an operating system refuses; the rest is told in its own words.

@@ -37,6 +37,7 @@ NAMES = Table(
             pa.field("audio", pa.string(), metadata={"doc": "checksum of the track's first file when last seen"}),
         ]
     ),
+    filled=("slug", "name", "spelt", "audio"),
 )
 
 

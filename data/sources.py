@@ -37,6 +37,7 @@ INDEX = Table(
             pa.field("details", pa.map_(pa.string(), pa.string()), metadata={"doc": "what the reader needs again"}),
         ]
     ),
+    filled=("slug", "files", "details"),
 )
 
 

@@ -26,10 +26,11 @@ MOST_ROWS = 100_000_000  # beyond that, a number in a damaged file
 
 @dataclass(frozen=True)
 class Table:
-    """A kind of table: the name of its file, and its columns with types and documentation."""
+    """A kind of table: the name of its file, its columns with types and documentation, and which are never empty."""
 
     file: str
     schema: pa.Schema
+    filled: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -114,6 +115,15 @@ def read_table(path: Path, table: Table | None = None) -> pd.DataFrame:
             expected=f"columns {', '.join(f'{f.name} {f.type}' for f in table.schema)}",
             found=", ".join(f"{f.name} {f.type}" for f in rows.schema)[:500],
             remedy="materialise its asset again with this version of the project",
+        )
+    empty = [name for name in table.filled if rows.column(name).null_count] if table is not None else []
+    if empty:
+        raise InputError(
+            what,
+            file=path,
+            expected=f"a value in every row of {', '.join(empty)}",
+            found="rows without one",
+            remedy="materialise its asset again",
         )
     return frame
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import io
 import json
 import math
 import sys
@@ -114,10 +115,13 @@ def export_separator(checkpoint: Path, file: Path, chunk_seconds: float = CHUNK_
     layout = layout_of(network.stft.hop, loaded.context_seconds, chunk_seconds)
     program, any_length = _exported(network, layout.window)
     about = _about(loaded, layout, any_length)
+    # Into memory first: where a disk is full, torch's own writer ends the process instead of raising an error.
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an LSTM's weights share their memory
+        torch.export.save(program, written, extra_files={ABOUT_FILE: json.dumps(about, indent=1)})
     with publish(file) as partial:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # an LSTM's weights share their memory
-            torch.export.save(program, partial, extra_files={ABOUT_FILE: json.dumps(about, indent=1)})
+        partial.write_bytes(written.getbuffer())
         _require_same_audio(torch.export.load(partial), network, layout.window, any_length, file)
     return about
 

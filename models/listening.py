@@ -336,6 +336,7 @@ _KEY = TypeAdapter(_Key)
 def _read_key(file: Path) -> _Key:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+        json.dumps(content, ensure_ascii=False).encode()  # half a character, which JSON can spell, is no text
         key = _KEY.validate_python((content["ballot"], content["candidates"], content["tracks"]), strict=True)
     except OSError as error:
         raise os_error(error, "key of the ballot", file=file) from error

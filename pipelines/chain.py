@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -145,6 +146,8 @@ def run_chain(settings: Settings, candidates: Sequence[str], tally: Tally | None
     home = prepare_home(settings.root)
     # Dagster warns of its own internals; a person at a terminal can do nothing about it.
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    # A signal that comes while a connection to the history is closed would be told with its traceback, and told again.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     with own(settings.root, "make run"), history_refusals(settings.root), _headless_instance(home) as instance:
         end_killed_runs(instance)
         chain = Chain(build_definitions(settings), instance)

@@ -160,3 +160,12 @@ def test_a_table_may_have_any_name(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"caf\xe9=1")
     SONGS.write(folder, songs())
     assert SONGS.version_in(folder) == SONGS.version(songs())
+
+
+def test_a_row_without_what_every_row_has_is_refused(tmp_path: Path) -> None:
+    table = Table(SONGS.file, SONGS.schema, filled=("name",))
+    table.write(tmp_path, songs())
+    assert list(table.read(tmp_path)["name"]) == ["a", "b"]
+    table.write(tmp_path, songs(name=["a", None]))
+    with pytest.raises(InputError, match="a value in every row of name"):
+        table.read(tmp_path)

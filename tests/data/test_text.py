@@ -1,6 +1,7 @@
 import errno
 import io
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,11 @@ def test_an_error_of_the_operating_system_names_the_file_and_what_to_do(tmp_path
     assert told.file == str(tmp_path / "x.wav")
     assert "larger disk" in told.remedy
     assert os_error(OSError("odd"), "song").found == "odd"
+
+
+def test_a_message_stays_readable_whatever_was_found() -> None:
+    problem = InputError("settings", expected="a number", found="9" * 100_000, remedy="correct it")
+    assert "(100000 characters)" in str(problem)
+    assert len(str(problem)) < 5_000
+    assert problem.about("settings").found == problem.found
+    assert str(pickle.loads(pickle.dumps(problem))) == str(problem)

@@ -138,12 +138,17 @@ def _files(folder: Path) -> dict[str, bytes]:
 FETCH = """
 import sys
 from pathlib import Path
+from data.command import run_command
 from data.datasets.base import fetched
 from data.download import RemoteFile
 from data.settings import load_settings
-url, checksum = sys.argv[1:]
-file = RemoteFile("stems.zip", url, None, ("sha256", checksum))
-print(fetched(load_settings(), "own", file, lambda line: print(line, flush=True)))
+def fetch():
+    url, checksum = sys.argv[1:]
+    file = RemoteFile("stems.zip", url, None, ("sha256", checksum))
+    print(fetched(load_settings(), "own", file, lambda line: print(line, flush=True)))
+    return 0
+
+sys.exit(run_command(fetch))
 """
 
 

@@ -400,3 +400,20 @@ def test_a_ballot_without_any_candidate_says_that_there_is_nothing_to_compare(
     bare = [BallotTrack(track.track_id, track.mixture, {}) for track in tracks]
     write_ballot(tmp_path / "out", bare, seed=0)
     assert "nothing to compare" in (tmp_path / "out" / BALLOT_FILE).read_text()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "[]",
+        "[" * 3000,
+        '{"ballot": "b", "candidates": ["toy", 1], "tracks": {}}',
+        '{"ballot": "b", "candidates": ["toy", "\\ud800"], "tracks": {}}',
+        '{"ballot": "b", "candidates": ["toy"], "tracks": {"demo/0": 0.5}}',
+    ],
+)
+def test_a_damaged_key_is_told_as_such(tmp_path: Path, key: str) -> None:
+    (tmp_path / KEY_FILE).write_text(key)
+    with pytest.raises(InputError, match="key of the ballot"):
+        count_votes(tmp_path, tmp_path / KEY_FILE)
