@@ -68,6 +68,10 @@ def run_command(body: Callable[[], int]) -> int:
             return BY_SIGNAL + signum
         except MemoryError as error:
             return _refused(out_of_memory("memory", str(error), "close other programs, or use a larger machine"))
+        except ImportError as error:
+            if "failed to map segment" not in str(error):
+                raise
+            return _refused(out_of_memory("memory", str(error), "close other programs, or use a larger machine"))
         except BrokenPipeError as error:
             # `... | head` has read enough.
             return BY_SIGNAL + signal.SIGPIPE if output_is_closed() else _refused(_unnamed(error))
@@ -142,6 +146,16 @@ def _refused(problem: InputError) -> int:
 
 
 def _unnamed(error: OSError) -> InputError:
+    if isinstance(error, FileNotFoundError) and not error.filename:
+        try:
+            os.getcwd()  # noqa: PTH109 - what a path is taken from
+        except FileNotFoundError:
+            return InputError(
+                "current folder",
+                expected="a folder that is there",
+                found="one that was removed",
+                remedy="change to a folder that is there (cd), then try again",
+            )
     # What is printed goes to a file, too, where a shell says so; that one has no name here.
     return os_error(error, "file" if error.filename else "file or standard output")
 

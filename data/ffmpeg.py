@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -145,6 +146,8 @@ def decode(
         said = errors.read(_SAID).decode(errors="replace").strip()
     if code == 0:
         return said
+    if code < 0:
+        raise _killed(-code, source)
     if os.strerror(errno.ENOSPC) in said:
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise os_error(full, "space on the disk for what is decoded", file=source)
@@ -179,6 +182,19 @@ def _run(command: list[str], errors: int, written: Sequence[Path], source: Path 
                     before = now
         finally:
             process.kill()
+
+
+def _killed(signum: int, source: Path | str) -> InputError:
+    """What ended ffmpeg from outside, which says nothing of the file."""
+    if signum == signal.SIGXFSZ:
+        return os_error(OSError(errno.EFBIG, os.strerror(errno.EFBIG)), "space for what is decoded", file=source)
+    return InputError(
+        "program ffmpeg",
+        file=source,
+        expected="ffmpeg to decode the file to its end",
+        found=f"it was ended by signal {signum} ({signal.strsignal(signum)})",
+        remedy="where nobody ended it, the machine may be out of memory: close other programs; then try again",
+    )
 
 
 def _limits() -> list[str]:
