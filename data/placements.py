@@ -183,6 +183,8 @@ def _read(path: Path, what: str, remedy: str, mtime_ns: int, size: int) -> Place
         return InputError(what, file=path, expected=expected, found=found, remedy=remedy)
 
     content = read_yaml(path, what, expected=expected, remedy=remedy, words=True, largest=_LARGEST)
+    if not isinstance(content, dict):
+        raise refuse("an empty file" if content is None else f"{content!r:.200}")
     try:
         parsed = _File.model_validate(content)
     except ValidationError as error:
