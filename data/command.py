@@ -46,6 +46,18 @@ class Stopped(KeyboardInterrupt):
         self.said = said
 
 
+def begin() -> None:
+    """Have Ctrl-C end a command that is still being imported, without a traceback, until `run_command` takes over.
+
+    For the packages that hold commands: Python imports them before the module that `python -m` names, and has `-m` in
+    the place of the program until then. Nothing is changed for others that import them.
+    """
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    ours = program in ("-m", "isolate") and threading.current_thread() is threading.main_thread()
+    if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run_command(body: Callable[[], int]) -> int:
     """Do the work of a command and return its exit code: what `body` returns, or that of what ended it.
 

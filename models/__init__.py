@@ -2,3 +2,7 @@
 
 Imports torch and `data`, never Dagster: `python -m models.train CONFIG` trains without it.
 """
+
+from data.command import begin
+
+begin()

@@ -227,3 +227,24 @@ def test_whoever_started_a_process_gets_its_reason_instead_of_the_terminal(
     file.write_text(json.dumps({"other": 1}))
     assert read_problem(file) is None
     assert read_problem(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("module", ["pipelines.run", "pipelines.isolate", "models.train", "benchmarks.no_change"])
+def test_ctrl_c_while_a_command_is_still_being_imported_ends_it_without_a_traceback(
+    module: str, tmp_path: Path
+) -> None:
+    (tmp_path / "pydantic.py").write_text("import signal\nprint('importing', flush=True)\nsignal.pause()\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (-signal.SIGINT, "")
