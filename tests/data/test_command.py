@@ -229,7 +229,7 @@ def test_whoever_started_a_process_gets_its_reason_instead_of_the_terminal(
     assert read_problem(tmp_path / "none") is None
 
 
-@pytest.mark.parametrize("module", ["pipelines.run", "pipelines.isolate", "models.train", "benchmarks.no_change"])
+@pytest.mark.parametrize("module", ["pipelines.run", "pipelines.isolate", "models.train"])
 def test_ctrl_c_while_a_command_is_still_being_imported_ends_it_without_a_traceback(
     module: str, tmp_path: Path
 ) -> None:
