@@ -22,6 +22,7 @@ from assets.recording import (
     latest_entry,
     materialise,
     observe,
+    refusals,
     table_metadata,
     track_event,
     upstream,
@@ -155,8 +156,9 @@ def _archive(dataset: Dataset) -> dg.AssetsDefinition:
     def archive(
         context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], engine: dg.ResourceParam[Engine]
     ) -> dg.MaterializeResult[Any]:
-        tracks = find_tracks(dataset, settings, context.log.info)
-        frame = index_of(dataset, settings, tracks, context.log.info, engine)
+        with refusals(f"{dataset.name}/archive"):
+            tracks = find_tracks(dataset, settings, context.log.info)
+            frame = index_of(dataset, settings, tracks, context.log.info, engine)
         # The words of every track: what a licence or a title says may change while its audio does not.
         words = frame.assign(files=pd.Series([[]] * len(frame), index=frame.index, dtype=object))
         checksums = {

@@ -7,7 +7,8 @@ belongs here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,15 @@ def upstream(root: Path, key: dg.AssetKey, partition: str | None = None) -> cach
     """The record of an upstream asset. Raises InputError where it is missing or its files were changed."""
     name = key.to_user_string() + (f" [{partition}]" if partition else "")
     return cache.require(folder_of(root, key, partition), name)
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """What an operating system refuses in the block, as bad input of `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise os_error(error, what) from error
 
 
 def materialise(

@@ -4,6 +4,7 @@ Data versions of these tables are made of what they hold: a new quality flag doe
 """
 
 import filecmp
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,16 @@ from typing import Any
 import dagster as dg
 
 from assets.lanes import LANES
-from assets.recording import OWNERS, Metadata, markdown_table, materialise, table_metadata, upstream, with_metadata
+from assets.recording import (
+    OWNERS,
+    Metadata,
+    markdown_table,
+    materialise,
+    refusals,
+    table_metadata,
+    upstream,
+    with_metadata,
+)
 from data import duplicates as copies
 from data import loopback as loopback_pairs
 from data import manifest as manifests
@@ -21,12 +31,12 @@ from data.artists import artist_files, load_artists, read_artists
 from data.datasets import DATASETS
 from data.errata import load_errata
 from data.errors import InputError
-from data.files import link, publish
+from data.files import discard, link, publish
 from data.heard import Key, people
 from data.layout import Layout
 from data.loopback import PAIRS
 from data.manifest import Corpus, look_at_tracks
-from data.placements import Placements, placements_version, read_placements, write_placements
+from data.placements import PARTS, Placements, placements_version, read_placements, write_placements
 from data.quality import QUALITY, RULES
 from data.recipe import Recipe, listing
 from data.recognition import read_recording, says_something
@@ -43,6 +53,10 @@ SPLITS = dg.AssetKey([GROUP, "splits"])
 LOOPBACK = dg.AssetKey([GROUP, "loopback"])
 MADE_OF = {DUPLICATES: (MANIFEST,), SPLITS: (MANIFEST, DUPLICATES), LOOPBACK: (MANIFEST, SPLITS)}
 _DATASETS = [lane.dataset.name for lane in LANES]
+_PLACES_LOST = (
+    "restore it from a backup, or remove it: tracks of the last splits keep their places, those of tracks that are "
+    "gone are forgotten"
+)
 _MOST = 20  # names of tracks in a line of the log
 
 
@@ -148,7 +162,10 @@ def duplicates(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
     code_version=split_tables.CODE_VERSION,
 )
 def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
-    layout, before = Layout(settings.root), placements(settings.root)
+    layout = Layout(settings.root)
+    with refusals("training_set/splits"):
+        before = placements(settings.root)
+        _go_by(context, layout, before)
 
     def work(folder: Path) -> dict[str, Any]:
         table = read_manifest(settings.root)
@@ -177,7 +194,7 @@ def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
         counts = {name: int((frame["split"] == name).sum()) for name in split_tables.NAMES}
         return counts | {"changed_sides": len(after.moved(before))}
 
-    return materialise(
+    result = materialise(
         context,
         settings.root,
         recipe=splits_recipe(settings),
@@ -185,6 +202,39 @@ def splits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
         show=_show_splits,
         version=split_tables.SPLITS.version_in,
     )
+    with refusals("training_set/splits"):
+        _remember(context, settings.root)
+    return result
+
+
+def _go_by(context: dg.AssetExecutionContext, layout: Layout, placed: Placements) -> None:
+    """Have the splits made again where the file of placements says otherwise: it was restored, or changed by hand."""
+    with suppress(InputError):
+        frame = split_tables.SPLITS.read(layout.splits)
+        other = [row.track_id for row in frame.itertuples() if _contradicts(row, placed)]
+        if other:
+            context.log.warning(f"{layout.placements} places {listing(other, _MOST)} otherwise: the splits go by it")
+            discard(layout.splits)
+
+
+def _contradicts(row: Any, placed: Placements) -> bool:
+    known = placed.tracks.get(row.track_id)
+    return known is not None and row.split in PARTS and known.split != row.split
+
+
+def _remember(context: dg.AssetExecutionContext, root: Path) -> None:
+    """Write down again what should stand beside the splits and was lost since they were made."""
+    layout, table = Layout(root), read_manifest(root)
+    _keep_recordings(layout, table)
+    known = read_placements(layout.placements) if layout.placements.is_file() else Placements()
+    audio = dict(zip(table["track_id"], table["mixture_sha256"], strict=True))
+    after = known.after(read_splits(root), audio)
+    if lost := sorted(name for name in after.tracks if name not in known.tracks):
+        context.log.warning(
+            f"{layout.placements} did not say where {listing(lost, _MOST)} were placed: written from the table of the "
+            "splits. Where tracks were placed that are gone by now, only a backup can tell"
+        )
+        write_placements(layout.placements, after)
 
 
 def given_splits(settings: Settings) -> Placements | None:
@@ -195,8 +245,8 @@ def given_splits(settings: Settings) -> Placements | None:
 def placements(root: Path) -> Placements:
     """Where every track was placed so far; from the table of the splits where an earlier version left only that."""
     layout = Layout(root)
-    if layout.placements.is_file():
-        return read_placements(layout.placements)
+    if os.path.lexists(layout.placements):
+        return read_placements(layout.placements, remedy=_PLACES_LOST)
     table = split_tables.SPLITS.path(layout.splits)
     if not table.is_file():
         return Placements()

@@ -35,13 +35,21 @@ _DAMAGE = (
 )
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip or a tar, as far as its beginning and its end tell. Raises OSError as the system does."""
+    try:
+        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    except _DAMAGE:  # of a file that was cut within the header of gzip
+        return False
+
+
 def extract_archive(archive: Path, folder: Path, log: Log = lambda _: None) -> None:
     """Unpack a zip or a tar archive (.gz, .bz2, .xz) into `folder`, all of it or nothing; no file is replaced.
 
     Files get ordinary permissions. Raises InputError naming the member where one has no name or that of another, would
     land outside the folder or more than 50 folders deep, is encrypted, a link, a device or a file with holes, where
-    the archive has more members than a dataset of its size, unpacks to more than 20 times its size (and more than 100
-    MiB) or than the disk has room for, and for a damaged archive.
+    the archive has no file, or more members than a dataset of its size, unpacks to more than 20 times its size (and
+    more than 100 MiB) or than the disk has room for, and for a damaged archive.
     """
     folder.mkdir(parents=True, exist_ok=True)
     unpacking = _Unpacking(archive, folder)
@@ -49,9 +57,12 @@ def extract_archive(archive: Path, folder: Path, log: Log = lambda _: None) -> N
     try:
         with _archive_errors(archive), open(archive, "rb") as raw, Progress(job, size, 0, log) as progress:
             zipped = raw.peek(4)[:4] in (b"PK\3\4", b"PK\5\6")  # a full one, an empty one
+            # One that unpacks itself begins with a program.
+            zipped = zipped or (zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive))
             for member in _zip_members(raw, unpacking) if zipped else _tar_members(raw, folder):
                 unpacking.add(member)
                 progress.at(raw.tell())
+            unpacking.require_files()
     except BaseException:
         unpacking.undo()
         raise
@@ -95,6 +106,8 @@ def _tar_members(raw: IO[bytes], folder: Path) -> Iterator[_Member]:
                 problem = "a file with holes"  # whose map may be of any size
             try:
                 tarfile.data_filter(info, str(folder))
+            except tarfile.OutsideDestinationError:
+                problem = problem or "which would land outside of it"  # tarfile names the place of today
             except tarfile.FilterError as error:
                 problem = problem or str(error)
             yield _Member(info.name, info.size, info.isdir(), problem, functools.partial(packed.extractfile, info))
@@ -137,6 +150,11 @@ class _Unpacking:
             found = f"{amount(self.bytes + size)} with the member {name!r}"
             raise self._refusal(f"an archive that unpacks to at most {amount(self._limit)}", found)
         require_room(self._folder, size, f"the member {name!r} of {self._archive.name}")
+
+    def require_files(self) -> None:
+        """Refuse an archive in which no file was."""
+        if not self.files:
+            raise self._refusal("an archive with files in it", f"none among its {self._members} members")
 
     def too_many(self, name: str) -> InputError:
         return self._refusal(

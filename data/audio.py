@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import struct
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,10 +37,14 @@ BLOCK = SAMPLE_RATE  # frames that are in memory at a time where audio is stream
 RATES = (4000, 768_000)  # Hz, lowest and highest of what is taken for music
 
 _PADDING = 4096  # frames by which a lossy format may miss its length: encoder delay and the filling of packets
+_WHOLE_PACKETS = ("alac",)  # lossless, but in a caf the length is that of whole packets
 _LEAST_FRAME = 4  # bytes, of the narrowest that is decoded to: 16 bit, stereo
 _NO_LENGTH = 2**62  # libsndfile's word for a flac that does not tell its length
 _WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes a sample
 _OGG_PAGE = 2**16 + 512  # bytes of the largest page there can be, and more
+_CAF_CHUNKS = 1000  # more than any program writes
+_FLAC = b"fLaC\0\0\0\x22"  # how a flac begins: its mark, and a first block of 34 bytes
+_FLAC_BLOCK = 2**20  # bytes
 _HEADER = 1024  # bytes in which the header that libsndfile writes has room
 _CODECS = {"PCM_16": "pcm_s16le", "PCM_24": "pcm_s24le", "FLOAT": "pcm_f32le"}  # ffmpeg's names
 _SET_ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of libsndfile's sndfile.h
@@ -260,6 +265,8 @@ def as_wav(source: Path, scratch: Path | str) -> Path:
     not finite.
     """
     header = _header(source)
+    if header is not None and header.contradiction:
+        raise _contradictory(source, header)
     if header is not None and header.plain and true_length(source, header) == header.claimed:
         wav = source
     else:
@@ -286,8 +293,25 @@ def _copy(source: Path, header: WavHeader | None, wav: Path) -> None:
     said = _decode(source, wav, stream, ["-c:a", _CODECS[subtype]], header, length, checked)
     found = _whole(source, wav)
     promised = _promised(stream, header, length)
-    if found.frames < promised - (0 if stream.bits else _PADDING):
+    exact = stream.bits and stream.codec not in _WHOLE_PACKETS
+    if found.frames < promised - (0 if exact else _PADDING):
         raise _cut_short(source, promised, found.frames)
+    if (missing := _missing_of_caf(source)) > 0:
+        raise InputError(
+            "audio file",
+            file=source,
+            expected=f"{missing} bytes of samples more, as the header says",
+            found=f"{found.frames} frames: the file is cut short",
+            remedy="replace the file by an undamaged copy",
+        )
+    if stream.codec == "flac" and found.frames > promised > 0 and _is_joined_flac(source):
+        raise InputError(
+            "audio file",
+            file=source,
+            expected="one flac",
+            found="several, one behind the other: at the seams samples would be lost",
+            remedy="decode each and join what comes out, or export the file again from its source",
+        )
     heard = [line for line in said.splitlines() if f"[{stream.codec} @" in line or "while decoding" in line]
     if heard and stream.bits:  # what else it says is of pictures and tags
         raise InputError(
@@ -310,6 +334,46 @@ def _is_unfinished_ogg(path: Path) -> bool:
         file.seek(-min(_OGG_PAGE, path.stat().st_size), os.SEEK_END)
         tail = file.read()
     return not tail[tail.rfind(b"OggS") :][5:6] or not tail[tail.rfind(b"OggS") + 5] & 4
+
+
+def _missing_of_caf(path: Path) -> int:
+    """How many bytes of its samples a CAF file lacks: ffmpeg goes by what is there. 0 of any other file."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if file.read(8)[:4] != b"caff":
+            return 0
+        for _ in range(_CAF_CHUNKS):
+            head = file.read(12)
+            if len(head) < 12:
+                break
+            (length,) = struct.unpack(">q", head[4:])
+            if head[:4] == b"data":
+                return max(0, file.tell() + length - size)  # -1 of a file that was written to a pipe: to its end
+            if not 0 <= length < size:
+                break
+            file.seek(length, os.SEEK_CUR)
+    return 0
+
+
+def _is_joined_flac(path: Path) -> bool:
+    """Whether another flac begins within a flac. ffmpeg leaves out what lies before the seam, without a word."""
+    with open(path, "rb") as file:
+        before = file.read(len(_FLAC))[1:]
+        while block := file.read(_FLAC_BLOCK):
+            if _FLAC in before + block:
+                return True
+            before = block[-len(_FLAC) + 1 :]
+    return False
+
+
+def _contradictory(source: Path, header: WavHeader) -> InputError:
+    return InputError(
+        "audio file",
+        file=source,
+        expected="a header that agrees with itself",
+        found=f"{header.channels} channel(s) of {header.bits} bits in frames of {header.block} bytes",
+        remedy="export the file again from its source",
+    )
 
 
 def _copied_by_libsndfile(source: Path, wav: Path) -> bool:

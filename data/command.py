@@ -46,18 +46,6 @@ class Stopped(KeyboardInterrupt):
         self.said = said
 
 
-def begin() -> None:
-    """Have Ctrl-C end a command that is still being imported, without a traceback, until `run_command` takes over.
-
-    For the packages that hold commands: Python imports them before the module that `python -m` names, and has `-m` in
-    the place of the program until then. Nothing is changed for others that import them.
-    """
-    program = Path(sys.argv[0]).name if sys.argv else ""
-    ours = program in ("-m", "isolate") and threading.current_thread() is threading.main_thread()
-    if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def run_command(body: Callable[[], int]) -> int:
     """Do the work of a command and return its exit code: what `body` returns, or that of what ended it.
 
@@ -68,8 +56,7 @@ def run_command(body: Callable[[], int]) -> int:
     with _signals_raise():
         try:
             code = body()
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
+            sys.stdout.flush()
             return code
         except InputError as problem:
             return _refused(problem)
@@ -81,11 +68,15 @@ def run_command(body: Callable[[], int]) -> int:
             return BY_SIGNAL + signum
         except MemoryError as error:
             return _refused(out_of_memory("memory", str(error), "close other programs, or use a larger machine"))
+        except ImportError as error:
+            if "failed to map segment" not in str(error):
+                raise
+            return _refused(out_of_memory("memory", str(error), "close other programs, or use a larger machine"))
         except BrokenPipeError as error:
             # `... | head` has read enough.
-            return BY_SIGNAL + signal.SIGPIPE if output_is_closed() else _refused(os_error(error))
+            return BY_SIGNAL + signal.SIGPIPE if output_is_closed() else _refused(_unnamed(error))
         except OSError as error:
-            return _refused(os_error(error))
+            return _refused(_unnamed(error))
         finally:
             _let_go_of_broken_streams()
 
@@ -152,6 +143,21 @@ def _refused(problem: InputError) -> int:
     else:
         _tell(str(problem))
     return BAD_INPUT
+
+
+def _unnamed(error: OSError) -> InputError:
+    if isinstance(error, FileNotFoundError) and not error.filename:
+        try:
+            os.getcwd()  # noqa: PTH109 - what a path is taken from
+        except FileNotFoundError:
+            return InputError(
+                "current folder",
+                expected="a folder that is there",
+                found="one that was removed",
+                remedy="change to a folder that is there (cd), then try again",
+            )
+    # What is printed goes to a file, too, where a shell says so; that one has no name here.
+    return os_error(error, "file" if error.filename else "file or standard output")
 
 
 def _tell(text: str) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -35,6 +36,9 @@ _LOSSLESS = ("flac", "alac", "wavpack", "tta", "ape", "tak", "mlp", "truehd", "s
 _LOGARITHMIC = ("pcm_alaw", "pcm_mulaw", "pcm_vidc")
 # Where the end tells the time, a file that was cut tells a shorter one: that is no promise.
 _LENGTH_AT_THE_END = ("ogg", "mpegts", "mpeg", "aac", "loas")
+# Where the length of the whole file stands in its header, and none of its streams.
+_LENGTH_OF_THE_WHOLE = ("matroska", "webm")
+_UNSURE = 0.1  # seconds by which such a length, made of rounded times of packets, may miss the samples
 _GUESSED = "Estimating duration"
 
 
@@ -77,7 +81,8 @@ def audio_streams(path: Path | str) -> list[Stream] | None:
     Raises InputError where ffprobe comes to no end.
     """
     entries = "stream=codec_name,sample_fmt,sample_rate,channels,duration,bits_per_raw_sample,bits_per_sample"
-    shown = ["-select_streams", "a", "-show_entries", f"{entries}:format=format_name", "-print_format", "json"]
+    entries += ":format=format_name,nb_streams,duration"
+    shown = ["-select_streams", "a", "-show_entries", entries, "-print_format", "json"]
     command = [require_program("ffprobe"), "-v", "warning", *_limits(), *_reading(), *shown, place(path)]
     try:
         done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=STALLED)
@@ -88,17 +93,20 @@ def audio_streams(path: Path | str) -> list[Stream] | None:
         return None
     if "streams" not in found:
         return None
-    kinds = str(found.get("format", {}).get("format_name", "")).split(",")
-    promises = _GUESSED.encode() not in done.stderr and not set(kinds) & set(_LENGTH_AT_THE_END)
-    return [_stream(stream, promises) for stream in found["streams"]]
+    whole = found.get("format", {})
+    kinds = set(str(whole.get("format_name", "")).split(","))
+    promises = _GUESSED.encode() not in done.stderr and not kinds & set(_LENGTH_AT_THE_END)
+    alone = whole.get("nb_streams") == 1 and kinds & set(_LENGTH_OF_THE_WHOLE)
+    seconds = max(0.0, _number(whole.get("duration")) - _UNSURE) if alone else 0.0
+    return [_stream(stream, promises, seconds) for stream in found["streams"]]
 
 
-def _stream(found: dict[str, Any], promises: bool) -> Stream:
+def _stream(found: dict[str, Any], promises: bool, whole: float) -> Stream:
     codec, rate = str(found.get("codec_name", "unknown")), _number(found.get("sample_rate"))
     exact = codec in _LOSSLESS or (codec.startswith("pcm_") and codec not in _LOGARITHMIC)
     integers = exact and str(found.get("sample_fmt")).startswith(("u8", "s16", "s32"))
     bits = _number(found.get("bits_per_raw_sample")) or _number(found.get("bits_per_sample")) or 32
-    seconds = _number(found.get("duration")) if promises else 0.0
+    seconds = (_number(found.get("duration")) or whole) if promises else 0.0
     return Stream(
         frames=round(seconds * rate),
         sample_rate=int(rate),
@@ -138,6 +146,8 @@ def decode(
         said = errors.read(_SAID).decode(errors="replace").strip()
     if code == 0:
         return said
+    if code < 0:
+        raise _killed(-code, source)
     if os.strerror(errno.ENOSPC) in said:
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise os_error(full, "space on the disk for what is decoded", file=source)
@@ -172,6 +182,19 @@ def _run(command: list[str], errors: int, written: Sequence[Path], source: Path 
                     before = now
         finally:
             process.kill()
+
+
+def _killed(signum: int, source: Path | str) -> InputError:
+    """What ended ffmpeg from outside, which says nothing of the file."""
+    if signum == signal.SIGXFSZ:
+        return os_error(OSError(errno.EFBIG, os.strerror(errno.EFBIG)), "space for what is decoded", file=source)
+    return InputError(
+        "program ffmpeg",
+        file=source,
+        expected="ffmpeg to decode the file to its end",
+        found=f"it was ended by signal {signum} ({signal.strsignal(signum)})",
+        remedy="where nobody ended it, the machine may be out of memory: close other programs; then try again",
+    )
 
 
 def _limits() -> list[str]:

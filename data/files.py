@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from data.errors import InputError
+
 PARTIAL = ".partial-"
 _LOCK = f"{PARTIAL}lock"
 _REPLACED = f"{PARTIAL}replaced"
@@ -45,14 +47,21 @@ def publish(path: Path) -> Iterator[Path]:
     """Yield a temporary path near `path`; when the block ends well, `path` is that file.
 
     The temporary file has the same name, because encoders choose their format by it. If the block raises, nothing
-    remains and an earlier `path` is untouched. Waits while somebody else writes `path`.
+    remains and an earlier `path` is untouched. Waits while somebody else writes `path`. Raises InputError where
+    something is at `path` that is no file: a folder, a pipe, a device (which a rename would do away with).
     """
     path = Path(path)
+    _require_name_of_file(path)
     with claim(path) as place:
         partial = place / path.name
-        yield partial
-        flush(partial)
-        os.replace(partial, path)
+        try:
+            yield partial
+            flush(partial)
+            os.replace(partial, path)
+        except OSError as error:
+            if error.filename == str(partial):
+                error.filename, error.filename2 = str(path), None  # nobody knows the other name
+            raise
         flush(path.parent)
 
 
@@ -72,10 +81,17 @@ def claim(path: Path, log: Callable[[str], None] = _log.warning) -> Iterator[Pat
     """The right to write `path`, for one at a time among all processes and threads; yields an empty folder to do it in.
 
     The folder lies beside `path` and is gone when the block ends. Waits, and says so to `log`, while another holds it.
-    Not to be asked for again inside the block.
+    Not to be asked for again inside the block. An OSError names `path`, not the place that it was written in.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _claimed(path, log) as place:
+            yield place
+
+
+@contextmanager
+def _claimed(path: Path, log: Callable[[str], None]) -> Iterator[Path]:
     place = path.with_name(PARTIAL + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32])
     try:
         lock = _locked(place)
@@ -89,6 +105,26 @@ def claim(path: Path, log: Callable[[str], None] = _log.warning) -> Iterator[Pat
         yield place
     finally:
         _give_up(place, lock)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have what an operating system refuses name the file or folder that was to be, not the one in a hidden place."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            error.filename = _final(error.filename, path)
+        raise
+
+
+def _final(name: object, path: Path) -> object:
+    if not isinstance(name, str | bytes | os.PathLike):  # a descriptor
+        return name
+    below, depth = Path(os.fsdecode(name)).parts, len(path.parent.parts)
+    if below[:depth] != path.parent.parts or not below[depth:] or not below[depth].startswith(PARTIAL):
+        return name
+    return str(path.joinpath(*below[depth + 2 :]))
 
 
 @contextmanager
@@ -188,6 +224,15 @@ def try_lock(descriptor: int, wait: bool = False) -> bool | None:
             raise
         return None
     return True
+
+
+def _require_name_of_file(path: Path) -> None:
+    found = obstacle(path) if path.name else "a folder"
+    if found is None or not path.exists():
+        return
+    raise InputError(
+        "file", file=path, expected="a file, or a name that is free", found=found, remedy="choose another name"
+    )
 
 
 def _locked(place: Path, wait: bool = False) -> int | None:

@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 from slugify import slugify
 
+from data.errors import InputError
 from data.tables import Table
 
 _LONGEST = 120  # characters of a slug, before what tells it from another
@@ -119,7 +120,17 @@ def read_names(folder: Path) -> dict[str, Named] | None:
     """The names that were given a slug, by slug; None where there is no such table. Raises InputError as tables do."""
     if not NAMES.path(folder).exists():
         return None
-    rows = NAMES.read(folder).itertuples()
+    try:
+        rows = NAMES.read(folder).itertuples()
+    except InputError as error:
+        raise InputError(
+            "names of tracks",
+            file=error.file,
+            expected="the table of keys that names were given",
+            found=error.found,
+            remedy="restore it from a backup, or remove it: tracks that are in the last index keep their keys, others "
+            "that were gone may come back under another",
+        ) from error
     return {row.slug: Named(as_it_was(row.name), row.spelt, row.audio) for row in rows}
 
 

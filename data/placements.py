@@ -26,6 +26,7 @@ from data.files import publish
 from data.yaml_files import read_yaml
 
 _LARGEST = 1 << 27  # bytes: a few hundred for every track that a storage root ever held
+_REMEDY = "write one with `python -m pipelines.splits write FILE`, or mend this one"
 FORMAT = "deep-audio-isolation splits 1"
 PARTS = ("reserved", "test", "validation", "train")  # the first of several that claim a track has it
 HELD_OUT = frozenset({"reserved", "test"})
@@ -159,7 +160,7 @@ def placements_version(placements: Placements) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def read_placements(path: Path, *, what: str = "splits") -> Placements:
+def read_placements(path: Path, *, what: str = "splits", remedy: str = _REMEDY) -> Placements:
     """The placements in a file. Raises InputError for a missing file and for every entry that does not fit.
 
     A file that is still what it was is not read twice: it is asked for at every turn, and grows with the corpus.
@@ -167,23 +168,23 @@ def read_placements(path: Path, *, what: str = "splits") -> Placements:
     try:
         status = path.stat()
     except OSError:
-        return _read(path, what, 0, 0)
-    return _read(path, what, status.st_mtime_ns, status.st_size)
+        return _read(path, what, remedy, 0, 0)
+    return _read(path, what, remedy, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, what: str, mtime_ns: int, size: int) -> Placements:
-
+def _read(path: Path, what: str, remedy: str, mtime_ns: int, size: int) -> Placements:
     expected = (
         f"YAML with `format: {FORMAT}` and `tracks`, each with track, split (one of {', '.join(PARTS)}), "
         "and its artists and audio if they are known"
     )
-    remedy = "write one with `python -m pipelines.splits write FILE`, or mend this one"
 
     def refuse(found: str) -> InputError:
         return InputError(what, file=path, expected=expected, found=found, remedy=remedy)
 
     content = read_yaml(path, what, expected=expected, remedy=remedy, words=True, largest=_LARGEST)
+    if not isinstance(content, dict):
+        raise refuse("an empty file" if content is None else f"{content!r:.200}")
     try:
         parsed = _File.model_validate(content)
     except ValidationError as error:

@@ -35,6 +35,20 @@ def scratch_folder(place: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def require_writable(place: Path) -> None:
+    """Make the folder `place` where it is missing, and try it: before hours of work whose results it is to take.
+
+    Raises OSError, which names `place`, where files cannot be written there.
+    """
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(place):
+            pass
+    except OSError as error:
+        error.filename = str(place)
+        raise
+
+
 def remove_abandoned(place: Path) -> None:
     """Remove the scratch folders in `place` that nobody holds any more; those of other programs at work stay."""
     with suppress(OSError), os.scandir(place) as entries:

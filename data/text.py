@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import nullcontext, suppress
 from typing import TextIO
 
 # What Markdown (with HTML in it) may take for markup, wherever in a line it stands. A backslash before ASCII
@@ -37,10 +38,15 @@ def markdown(text: object) -> str:
 
 
 def say(text: object, stream: TextIO | None = None) -> None:
-    """Write a line for a person, on standard error unless told otherwise; what the stream cannot show is escaped."""
-    stream = sys.stderr if stream is None else stream
-    encoding = stream.encoding or "utf-8"
-    stream.write(plain(text).encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    """Write a line for a person, on standard error unless told otherwise; what the stream cannot show is escaped.
+
+    Raises OSError where another stream takes nothing. Standard error that is closed, or goes to a full disk, is no
+    reason to end what is told of.
+    """
+    told = sys.stderr if stream is None else stream
+    encoding = told.encoding or "utf-8"
+    with suppress(OSError) if told is sys.stderr else nullcontext():
+        told.write(plain(text).encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def _shown(character: str) -> str:

@@ -45,6 +45,13 @@ class WavHeader:
         width = self.bits in _WIDTHS.get(self.tag, ()) and self.block == self.channels * self.bits // 8
         return width and self.channels > 0 and self.sample_rate > 0
 
+    @property
+    def contradiction(self) -> bool:
+        """Whether samples that are uncompressed cannot lie as the header says: as another decoder reads it, at another
+        speed."""
+        fits = self.channels * ((self.bits + 7) // 8)
+        return self.tag in _WIDTHS and self.block not in (0, fits) and self.bits > 0 and self.channels > 0
+
 
 def wav_header(path: Path) -> WavHeader | None:
     """The header of a wav (RIFF or RF64); None for any other file and for a wav without format or samples."""

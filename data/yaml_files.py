@@ -18,6 +18,7 @@ from data.errors import InputError, os_error
 
 LARGEST = 1 << 20  # bytes; MedleyDB's largest metadata file has 20 000
 _DEEPEST = 50  # collections in each other; a candidate has four
+_TOO_DEEP = f"more than {_DEEPEST} lists or mappings in each other"
 _LONGEST = 300  # characters of a fault
 _KINDS = {
     stat.S_ISDIR: "a folder",
@@ -52,6 +53,8 @@ def parse_yaml(text: str, *, words: bool = False) -> Any:
         _look(text)
         return yaml.load(text, Loader=_Words if words else _Values)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        if "nesting depth" in str(error):  # newer C parsers look ahead of what they have told
+            raise ValueError(_TOO_DEEP) from error
         said = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ...") from error
 
@@ -81,7 +84,7 @@ def _look(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _DEEPEST:
-                raise ValueError(f"{place}: more than {_DEEPEST} lists or mappings in each other")
+                raise ValueError(f"{place}: {_TOO_DEEP}")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         elif isinstance(event, yaml.DocumentStartEvent):

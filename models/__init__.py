@@ -3,6 +3,6 @@
 Imports torch and `data`, never Dagster: `python -m models.train CONFIG` trains without it.
 """
 
-from data.command import begin
+from data.loading import end_at_once_while_loading
 
-begin()
+end_at_once_while_loading()

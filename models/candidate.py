@@ -307,20 +307,20 @@ def candidate_path(name: str, folder: Path = CANDIDATES) -> Path:
     return folder / f"{name}.yaml"
 
 
-def load_candidate(path: Path | str) -> Candidate:
-    """Read and validate a candidate: a YAML file, or the name of one in `models/candidates`.
+def load_candidate(path: Path | str, folder: Path = CANDIDATES) -> Candidate:
+    """Read and validate a candidate: a YAML file, or the name of one in `folder`.
 
     Raises InputError for an unknown candidate, a file that cannot be read or is not YAML, and, all at once, for every
     bad key in it.
     """
     path = Path(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
-        path = candidate_path(str(path))
+        path = candidate_path(str(path), folder)
     what = f"candidate {path.stem}"
     content = read_yaml(
         path,
         what,
-        expected=f"a YAML file of settings, or the name of a candidate: {', '.join(candidate_names())}",
+        expected=f"a YAML file of settings, or the name of a candidate: {', '.join(candidate_names(folder))}",
         remedy="check the path, and what stands in the file",
     )
     if not re.fullmatch(NAME, path.stem):

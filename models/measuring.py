@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.command import out_of_memory, run_command
+from data.scratch import require_writable
 from models.launch import LESS_MEMORY_MEASURING
 from models.memory import memory_ran_out
 from models.reporters import open_launcher
@@ -40,6 +41,7 @@ def run_job(module: str, description: str, work: Callable[[Job, Log], None], arg
 
     def measure() -> int:
         options = parser.parse_args(None if arguments is None else list(arguments))
+        require_writable(options.output)
         try:
             with open_launcher() as (launcher, _):
                 work(Job(**vars(options)), launcher.log)

@@ -21,6 +21,7 @@ from data.command import FAILED, Stopped, out_of_memory, run_command
 from data.layout import Layout
 from data.loopback import PAIRS
 from data.ownership import own
+from data.scratch import require_writable
 from data.settings import load_settings
 from data.tables import read_table
 from data.text import say
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     settings = load_settings()
-    candidate = load_candidate(_file_of(options.config, settings.candidates))
+    candidate = load_candidate(_file_of(options.config, settings.candidates), settings.candidates)
     try:
         with open_reporters(settings) as (reporter, extras):
             _end_with(extras.get("launcher"))
@@ -85,6 +86,7 @@ def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter
     )
     device = own_device(choose_device(options.device or settings.device))
     with _owning(settings.root, output), join_processes(device) as processes:
+        require_writable(output)
         train(
             candidate,
             pairs,

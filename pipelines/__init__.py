@@ -1,5 +1,5 @@
 """When and where it runs: Dagster definitions, jobs, schedules, sensors, and the commands people type."""
 
-from data.command import begin
+from data.loading import end_at_once_while_loading
 
-begin()
+end_at_once_while_loading()

@@ -30,7 +30,8 @@ from pipelines.ranges import partition_ranges, range_tags
 _HISTORY_REMEDIES = {
     "is locked": "wait until the other run is over, or close the program that holds it; then try again",
     "readonly": "correct its permissions, or choose a storage root that can be written to (ISOLATION_STORAGE)",
-    "unable to open": "correct its permissions, or choose a storage root that can be written to (ISOLATION_STORAGE)",
+    "unable to open": "correct its permissions, or move this folder away (outputs are kept and found again), or choose "
+    "a storage root that can be written to (ISOLATION_STORAGE)",
     "is full": "free space, then try again",
 }
 _HISTORY_REMEDY = (

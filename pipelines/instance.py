@@ -55,7 +55,8 @@ def prepare_home(root: Path) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     wanted = yaml.safe_dump(_CONFIGURATION, sort_keys=False)
     configuration = home / "dagster.yaml"
-    if not configuration.is_file() or configuration.read_text() != wanted:
+    # As bytes: a damaged one need not be text.
+    if not configuration.is_file() or configuration.read_bytes() != wanted.encode():
         with publish(configuration) as partial:
             partial.write_text(wanted)
     os.environ["DAGSTER_HOME"] = str(home)

@@ -113,7 +113,12 @@ def _isolate_song(separator: Separates, song: Path, folder: Path, songs: Sequenc
     _require_free(song, folder, songs, done)
     separate_song(separator, song, folder)
     done[_identity(folder)] = song
-    say(f"{_shown(song)} -> {', '.join(_shown(folder / name) for name in RESULTS)}", sys.stdout)
+    try:
+        say(f"{_shown(song)} -> {', '.join(_shown(folder / name) for name in RESULTS)}", sys.stdout)
+    except BrokenPipeError:
+        raise  # nobody reads what is printed
+    except OSError as error:
+        raise os_error(error, f"standard output, which is to tell that {_shown(folder)} is done") from error
 
 
 def separate_song(separator: Separates, song: Path, folder: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tarfile
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from data import cache
-from data.archives import extract_archive
+from data.archives import extract_archive, is_archive
 from data.download import RemoteFile, download
 from data.errors import InputError, os_error
-from data.files import sha256_of
+from data.files import obstacle, sha256_of
 from data.layout import Layout
 from data.recipe import Recipe
 from data.settings import Settings
@@ -100,7 +98,7 @@ def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) ->
     try:
         if path.is_dir():
             return path
-        packed = path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+        packed = path.is_file() and is_archive(path)
     except OSError as error:
         raise os_error(error, f"setting ISOLATION_{dataset.upper()}", file=path) from error
     if packed:
@@ -119,7 +117,7 @@ def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) ->
         f"setting ISOLATION_{dataset.upper()}",
         file=path,
         expected="a folder, a zip or a tar archive (or one of the words that the README lists)",
-        found="a file that is no archive" if path.is_file() else "nothing at this path",
+        found=obstacle(path) or "a file that is no archive",
         remedy=f"correct ISOLATION_{dataset.upper()}, or set it to 'off'",
     )
 
@@ -147,7 +145,7 @@ def fetched(
     def work(partial: Path) -> dict[str, Any]:
         if not (archive.is_file() and _agrees(archive, file)):
             download(file.url, archive, checksum=file.checksum, size=file.size, token=token, log=log)
-        if not (zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive)):
+        if not is_archive(archive):
             size = archive.stat().st_size
             archive.unlink()
             raise InputError(

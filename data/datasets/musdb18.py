@@ -216,11 +216,16 @@ def _subset(top: Folder, subset: str, walk: Walk) -> list[SourceTrack]:
                     stems[path.name.removesuffix(_STEM_SUFFIX)] = (path,)
                 elif path.suffix.lower() in (".mp4", ".wav"):
                     walk.pass_over(path, f"neither *{_STEM_SUFFIX} nor in a folder of its own")
+            for name, kind in place.odd.items():
+                if name.endswith(_STEM_SUFFIX):
+                    walk.pass_over(place.path / name, kind)
         elif place.path.parent == top.path / subset:
             if any(path.suffix == ".wav" for path in place.files):
                 folders[place.path.name] = tuple(place.path / name for name in _HQ_FILES)
             elif place.files:
                 walk.pass_over(place.path, "no wav files")
+        elif any(path.name in _HQ_FILES for path in place.files):
+            walk.pass_over(place.path, f"deeper than tracks lie in {subset}/")
     tracks = []
     for name, files in [*stems.items(), *folders.items()]:
         artist, dash, title = name.partition(" - ")

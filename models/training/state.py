@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from data.errors import os_error
-from data.files import obstacle, publish
+from data.files import link, obstacle, publish
 from models.candidate import Candidate
 from models.checkpoint import first_not_finite, fits
 from models.context import UNMEASURED, Context
@@ -90,7 +89,8 @@ def save_state(path: Path, of: str, saved: Saved, *, before: Path | None = None)
     with publish(path) as partial:
         partial.write_bytes(buffer.getbuffer())
         if before is not None and path.is_file():
-            os.replace(path, before)
+            with publish(before) as kept:  # a second name: at no moment is there no state under the first
+                link(path, kept)
 
 
 def load_state(path: Path, of: str) -> Saved | str | None:

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from data.archives import extract_archive
+from data.archives import extract_archive, is_archive
 from data.errors import InputError
 
 CONTENT = bytes(range(256)) * 5000
@@ -385,3 +385,46 @@ def test_a_damaged_archive_is_refused_and_nothing_is_kept(tmp_path: Path, folder
     with pytest.raises(InputError, match="undamaged"):
         extract_archive(tmp_path / "damaged", folder)
     assert names(folder) == []
+
+
+def test_an_archive_without_a_file_is_refused(tmp_path: Path, folder: Path) -> None:
+    zipfile.ZipFile(tmp_path / "a.zip", "w").close()
+    tarfile.open(tmp_path / "a.tar", "w").close()
+    folders = write_zip(tmp_path / "folders.zip", ("a/", b""), ("a/b/", b""))
+    for archive in (tmp_path / "a.zip", tmp_path / "a.tar", folders):
+        with pytest.raises(InputError, match="with files in it") as refused:
+            extract_archive(archive, folder)
+        assert refused.value.file == str(archive)
+        assert names(folder) == []
+
+
+def test_a_zip_that_unpacks_itself_is_a_zip(tmp_path: Path, folder: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", ("a.wav", CONTENT))
+    archive.write_bytes(b"#!/bin/sh\nexit 1\n" * 100 + archive.read_bytes())
+    extract_archive(archive, folder)
+    assert (folder / "a.wav").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_packed_tar_cut_anywhere_is_an_archive_or_none_and_never_more(
+    tmp_path: Path, folder: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        header = tarfile.TarInfo("a.wav")
+        header.size = 2000
+        tar.addfile(header, io.BytesIO(random.Random(1).randbytes(2000)))
+    packed = pack((tmp_path / "a.tar").read_bytes())
+    for length in range(0, len(packed), 7):
+        (tmp_path / "cut").write_bytes(packed[:length])
+        if is_archive(tmp_path / "cut"):
+            with pytest.raises(InputError):
+                extract_archive(tmp_path / "cut", folder)
+    assert names(folder) == []
+
+
+def test_the_place_in_which_an_archive_is_unpacked_is_not_told(tmp_path: Path, folder: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("../evil"))
+    with pytest.raises(InputError, match="land outside of it") as refused:
+        extract_archive(tmp_path / "a.tar", folder)
+    assert str(folder) not in str(refused.value)

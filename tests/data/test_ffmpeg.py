@@ -127,6 +127,21 @@ def test_a_program_that_comes_to_no_end_is_given_up(
     assert not (tmp_path / "out.wav").exists()  # and the program has ended: its end is waited for
 
 
+@pytest.mark.parametrize(("name", "words"), [("XFSZ", "room for a file of this size"), ("KILL", "out of memory")])
+def test_a_program_that_a_signal_ended_does_not_blame_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\nkill -{name} $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    soundfile.write(tmp_path / "song.wav", tone(0.1), RATE)
+    with pytest.raises(InputError) as refused:
+        ffmpeg.decode(tmp_path / "song.wav", [([], tmp_path / "out.wav")])
+    assert words in str(refused.value)
+    assert "check that the file plays" not in str(refused.value)
+
+
 def test_programs_and_libsndfile_are_called_in_one_place_each() -> None:
     """Elsewhere a name would be taken for an address, a header believed, or the time of day written into a file."""
     # The others write into memory, in formats that hold no time.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from data import cache
+from data.errors import InputError
 from data.files import publish, publish_folder, sha256_of
 from data.recipe import Recipe
 
@@ -26,6 +27,39 @@ def test_a_file_appears_only_when_its_block_ends_well(tmp_path: Path) -> None:
         partial.write_text("new")
         assert target.read_text() == "old"
     assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "nothing", "above"])
+def test_a_file_takes_the_place_of_no_folder_pipe_or_device(tmp_path: Path, kind: str) -> None:
+    path = {"nothing": Path(), "above": Path("..")}.get(kind, tmp_path / kind)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/null")
+    with pytest.raises(InputError) as refused, publish(path) as partial:
+        partial.write_text("new")
+    assert refused.value.file == str(path)
+    assert refused.value.found == f"a {kind}" if kind in ("folder", "pipe", "device") else "a folder"
+    assert [found.name for found in tmp_path.iterdir()] == ([] if kind in ("nothing", "above") else [kind])
+    assert not path.is_file()
+
+
+@pytest.mark.parametrize("publishing", [publish, publish_folder])
+def test_what_cannot_be_written_is_named_by_its_final_place(
+    tmp_path: Path, publishing: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (Path("out"), tmp_path / "in" / "out"):
+        with pytest.raises(FileNotFoundError) as missing, publishing(place) as partial:
+            (partial / "nowhere" / "x.wav").read_bytes()
+        assert missing.value.filename == str(place / "nowhere" / "x.wav")
+    (tmp_path / "file").touch()
+    for place, named in ((tmp_path / "file" / "out", tmp_path / "file"), (Path("/proc/out"), Path("/proc/out"))):
+        with pytest.raises((NotADirectoryError, FileExistsError, FileNotFoundError)) as refused, publishing(place):
+            pass
+        assert refused.value.filename == str(named)
 
 
 def test_a_folder_replaces_the_former_one_as_a_whole(tmp_path: Path) -> None:

@@ -320,3 +320,43 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
             call(tmp_path / "a.wav")
     with pytest.raises(InputError, match="a folder"):
         audio.info(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.caf", ()),
+        ("alac.caf", ("-c:a", "alac")),
+        ("a.mka", ("-c:a", "flac")),
+        ("pcm.mka", ("-c:a", "pcm_s16le")),
+        ("a.webm", ("-c:a", "libopus")),
+    ],
+)
+def test_a_file_whose_streams_tell_no_length_is_held_to_what_its_header_says_of_the_whole(
+    song: Path, tmp_path: Path, name: str, options: tuple[str, ...]
+) -> None:
+    whole = made(song, tmp_path / name, *options)
+    assert audio.info(audio.as_wav(whole, tmp_path)).seconds == pytest.approx(SECONDS, abs=0.01)
+    cut = tmp_path / f"cut{whole.suffix}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    with pytest.raises(InputError, match=r"cut short|not audio") as caught:
+        audio.as_wav(cut, tmp_path)
+    assert caught.value.file == str(cut)
+
+
+def test_a_flac_behind_a_flac_is_refused_because_its_seam_would_be_lost(song: Path, tmp_path: Path) -> None:
+    part = made(song, tmp_path / "part.flac").read_bytes()
+    (tmp_path / "joined.flac").write_bytes(part + part)
+    with pytest.raises(InputError, match="one behind the other") as caught:
+        audio.as_wav(tmp_path / "joined.flac", tmp_path)
+    assert caught.value.file == str(tmp_path / "joined.flac")
+
+
+@pytest.mark.parametrize(("place", "value"), [(22, 1), (34, 24), (32, 3)])
+def test_a_wav_whose_header_contradicts_itself_is_refused(song: Path, tmp_path: Path, place: int, value: int) -> None:
+    content = bytearray(song.read_bytes())
+    content[place : place + 2] = struct.pack("<H", value)  # channels, bits, bytes of a frame
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(InputError, match="agrees with itself") as caught:
+        audio.as_wav(tmp_path / "a.wav", tmp_path)
+    assert caught.value.file == str(tmp_path / "a.wav")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -263,3 +264,19 @@ def test_a_stem_file_may_be_called_anything(stem_file: Path, tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     shutil.copy(stem_file, "-Live:Song %03d.stem.mp4")
     assert extract_stem_mp4(Path("-Live:Song %03d.stem.mp4"), Path()) == audio.info("vocals.wav").frames
+
+
+def test_stem_files_that_are_none_and_tracks_that_lie_too_deep_are_named_with_the_reason(tmp_path: Path) -> None:
+    write_hq_dataset(tmp_path, train=1, test=0)
+    write_hq_track(tmp_path / "train" / "more" / "A - Deep")
+    (tmp_path / "train" / "A - Folder.stem.mp4").mkdir()
+    (tmp_path / "train" / "A - Gone.stem.mp4").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "train" / "A - Pipe.stem.mp4")
+    found = Musdb18().discover(tmp_path)
+    assert [track.slug for track in found] == ["artist-0-song-0"]
+    assert {one.path.name: one.reason for one in found.passed_over} == {
+        "A - Deep": "deeper than tracks lie in train/",
+        "A - Folder.stem.mp4": "a folder",
+        "A - Gone.stem.mp4": "a broken link",
+        "A - Pipe.stem.mp4": "a pipe, socket or device",
+    }

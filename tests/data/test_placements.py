@@ -317,3 +317,13 @@ def test_a_track_that_takes_the_name_of_one_that_is_gone_stays_where_its_audio_w
     before = placed(a="reserved", b="train")
     splits = split_tracks(corpus(("b", "b", "audio a")), NO_COPIES, **SETTINGS, placed=before)
     assert where(splits, "b") == "reserved"
+
+
+@pytest.mark.parametrize(("content", "found"), [("", "an empty file"), ("- a\n", "['a']"), ("words\n", "'words'")])
+def test_a_file_of_splits_that_holds_something_else_is_told_by_what_it_holds(
+    tmp_path: Path, content: str, found: str
+) -> None:
+    (tmp_path / "splits.yaml").write_text(content)
+    with pytest.raises(InputError) as refused:
+        read_placements(tmp_path / "splits.yaml")
+    assert refused.value.found == found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data.scratch import remove_abandoned, scratch_folder
+from data.scratch import remove_abandoned, require_writable, scratch_folder
 
 HOLDER = """
 import sys
@@ -65,3 +65,13 @@ def test_nothing_else_in_the_place_is_touched(tmp_path: Path) -> None:
     (tmp_path / f".partial-scratch-{'0' * 32}").symlink_to(tmp_path / "Song")
     remove_abandoned(tmp_path)
     assert len(list(tmp_path.iterdir())) == len(others) + 1
+
+
+def test_a_place_for_results_is_made_and_tried_beforehand(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "er")
+    assert not list((tmp_path / "new" / "er").iterdir())
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/place")):
+        with pytest.raises((FileExistsError, NotADirectoryError, FileNotFoundError)) as refused:
+            require_writable(place)
+        assert refused.value.filename == str(place)

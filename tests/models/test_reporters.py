@@ -238,7 +238,7 @@ def test_tensorboard_forgets_the_steps_that_a_killed_run_took_in_vain(tmp_path: 
 
 
 def test_weights_and_biases_is_written_offline_below_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     from wandb.proto import wandb_internal_pb2
     from wandb.sdk.internal.datastore import DataStore
 
@@ -246,6 +246,7 @@ def test_weights_and_biases_is_written_offline_below_the_run(tmp_path: Path, mon
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     told: list[str] = []
     _drive(WandbReporter("offline", "a-project", told.append), tmp_path / "run")
+    wandb.teardown()  # as at the end of a training's process: wandb's own has written everything by then
     assert told == []
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")

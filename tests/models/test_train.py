@@ -66,6 +66,8 @@ def test_a_candidate_trains_into_the_storage_root(storage: Path) -> None:
         (["unheard-of"], "expected: one of"),
         (["tiny.yaml", "--pairs", "nowhere.parquet"], "found:    no such file"),
         (["tiny.yaml", "--device", "gramophone"], "device gramophone"),
+        (["tiny.yaml", "--device", "cpu", "--output", "tiny.yaml"], "file:     tiny.yaml\n"),
+        (["tiny.yaml", "--device", "cpu", "--output", "/proc/checkpoint"], "file:     /proc/checkpoint\n"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(storage: Path, arguments: list[str], message: str) -> None:
@@ -73,6 +75,7 @@ def test_bad_input_is_one_message_and_exit_code_2(storage: Path, arguments: list
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert "epoch" not in done.stdout  # told before the work, not after it
 
 
 def test_a_candidate_is_found_by_its_name_in_the_folder_of_the_settings(
@@ -86,6 +89,8 @@ def test_a_candidate_is_found_by_its_name_in_the_folder_of_the_settings(
     (storage.parent / "candidates" / "mine.yaml").rename(storage.parent / "other.YAML")
     done = _run(storage, "other.YAML", "--device", "gramophone")
     assert "device gramophone" in done.stderr
+    (storage.parent / "other.YAML").rename(storage.parent / "candidates" / "mine.yaml")
+    assert "the name of a candidate: mine\n" in _run(storage, "other.YAML").stderr
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit of memory is that of Linux")

@@ -103,6 +103,25 @@ def test_only_the_suffixes_of_formats_are_taken_off() -> None:
         assert title_of(Path("folder.wav") / name) == title
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_where_nothing_can_be_told_the_songs_are_separated_all_the_same(
+    here: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stream: str
+) -> None:
+    _write_song(here / "t.wav")
+    with open("/dev/full", "w", buffering=1, encoding="utf-8") as full:
+        monkeypatch.setattr(sys, stream, full)
+        assert main(["--model", str(model), "-o", "out", "nowhere.wav", "s.wav", "t.wav"]) == 2
+    monkeypatch.undo()
+    for name in ("s", "t"):
+        assert _names(here / "out" / name) == {result.encode() for result in RESULTS}
+    captured = capsys.readouterr()
+    if stream == "stdout":
+        assert "standard output, which is to tell that out/t is done" in captured.err
+    else:
+        assert captured.out.count(" -> ") == 2
+
+
 @pytest.mark.parametrize("name", ["vocals", "accompaniment"])
 def test_a_result_never_takes_the_place_of_a_song(here: Path, model: Path, name: str) -> None:
     song = _write_song(here / name / f"{name}.wav")
