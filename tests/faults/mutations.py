@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+_LARGEST = 4 << 20  # bytes of an input: what is too large is another matter than what is wrong
 DEEP = 3000  # levels of nesting: beyond Python's recursion limit
 
 # Values that stand where another one is expected.
@@ -94,7 +95,7 @@ def mutated(form: str, seeds: Sequence[bytes], rng: random.Random) -> bytes:
     if structured is not None and chance < 0.6:
         return structured(seed, rng)
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
-        seed = rng.choice(_IN_BYTES)(seed, seeds, rng)
+        seed = rng.choice(_IN_BYTES)(seed, seeds, rng)[:_LARGEST]
     return seed
 
 
