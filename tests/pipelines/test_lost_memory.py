@@ -172,7 +172,7 @@ def test_a_folder_in_the_place_of_a_file_is_named_and_no_temporary_path(
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "")
     (Layout(tmp_path).dagster / "dagster.yaml").mkdir(parents=True)
-    with pytest.raises(IsADirectoryError) as refused:
+    with pytest.raises(InputError) as refused:
         prepare_home(tmp_path)
-    assert refused.value.filename == str(Layout(tmp_path).dagster / "dagster.yaml")
+    assert refused.value.file == str(Layout(tmp_path).dagster / "dagster.yaml")
     assert ".partial" not in str(refused.value)
