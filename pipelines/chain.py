@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +36,7 @@ _HISTORY_REMEDIES = {
     "a storage root that can be written to (ISOLATION_STORAGE)",
     "is full": "free space, then try again",
 }
+_LITTLE = 1 << 20  # bytes that a history may need for a step
 _HISTORY_REMEDY = (
     "move this folder away and try again: outputs are kept and found again, only the list of earlier runs is new"
 )
@@ -176,10 +179,20 @@ def _headless_instance(home: Path) -> dg.DagsterInstance:
 @contextmanager
 def history_refusals(root: Path) -> Iterator[None]:
     """What SQLite says of the history under a storage root, as bad input: damaged, locked, read-only, a full disk."""
+    others = threading.excepthook
+
+    def end_of_thread(ended: threading.ExceptHookArgs) -> None:
+        # Dagster's own, which hands on what a training says: the step fails of the same, and is told once.
+        if not isinstance(ended.exc_value, DatabaseError):
+            others(ended)
+
+    threading.excepthook = end_of_thread
     try:
         yield
     except DatabaseError as error:
         said = str(error.orig or error)
+        if "I/O error" in said and _is_full(Layout(root).dagster):
+            said = f"{said}; the disk is full"  # what SQLite calls it where its journal has no room
         remedy = next((todo for words, todo in _HISTORY_REMEDIES.items() if words in said), _HISTORY_REMEDY)
         raise InputError(
             "history of runs",
@@ -188,6 +201,14 @@ def history_refusals(root: Path) -> Iterator[None]:
             found=said,
             remedy=remedy,
         ) from error
+    finally:
+        threading.excepthook = others
+
+
+def _is_full(folder: Path) -> bool:
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < _LITTLE
+    return False
 
 
 def failure_reason(event: dg.DagsterEvent) -> str:

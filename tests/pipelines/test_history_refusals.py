@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from sqlalchemy.exc import DatabaseError
 
 from data.errors import InputError
 from data.layout import Layout
@@ -64,3 +67,30 @@ def test_a_history_that_another_program_holds_is_told(tmp_path: Path) -> None:
         with pytest.raises(InputError) as refused, history_refusals(tmp_path), engine.connect() as connection:
             connection.execute(text("insert into t values (1)"))
     assert "close the program that holds it" in refused.value.remedy
+
+
+def test_a_full_disk_is_told_as_such_whatever_the_history_calls_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [0]
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free[0]))
+    for free[0], told in ((0, "free space"), (1 << 30, "move this folder away")):
+        with pytest.raises(InputError, match=told), history_refusals(tmp_path):
+            raise DatabaseError("INSERT", None, sqlite3.OperationalError("disk I/O error"))
+
+
+def test_a_thread_that_cannot_write_history_is_told_once_by_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda ended: told.append(ended.exc_value))
+
+    def end_with(error: Exception) -> None:
+        raise error
+
+    with history_refusals(tmp_path):
+        for error in (DatabaseError("INSERT", None, sqlite3.OperationalError("disk I/O error")), ValueError("a fault")):
+            thread = threading.Thread(target=end_with, args=[error])
+            thread.start()
+            thread.join()
+    assert [str(error) for error in told] == ["a fault"]
