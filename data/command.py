@@ -265,8 +265,11 @@ def _raise_again(signum: int, frame: FrameType | None) -> None:
 
 
 def _lost(found: sys.UnraisableHookArgs) -> None:
-    """Say nothing of what was raised where Python drops it (as something is forgotten): it is raised again."""
-    if not isinstance(found.exc_value, Stopped):
+    """Say nothing of what a signal raised where Python drops it (as something is forgotten): it is raised again.
+
+    Stopped, or what a library raises for signals of its own accord: no mere Exception, so that nobody catches it.
+    """
+    if found.exc_value is None or isinstance(found.exc_value, Exception):
         sys.__unraisablehook__(found)
 
 

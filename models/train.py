@@ -86,6 +86,7 @@ def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter
     )
     device = own_device(choose_device(options.device or settings.device))
     with _owning(settings.root, output), join_processes(device) as processes:
+        processes.share_of(candidate.training.batch_size)  # refused before anything is made
         require_writable(output)
         train(
             candidate,
