@@ -40,6 +40,7 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+_NOTHING = ("no such file", "a link to nothing")
 
 
 @contextmanager
@@ -192,7 +193,7 @@ def obstacle(path: Path) -> str | None:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return "a link to nothing" if path.is_symlink() else "no such file"
+        return _NOTHING[path.is_symlink()]
     if stat.S_ISREG(mode):
         return None
     return _KINDS.get(stat.S_IFMT(mode), "something that is not a file")
@@ -228,7 +229,7 @@ def try_lock(descriptor: int, wait: bool = False) -> bool | None:
 
 def _require_name_of_file(path: Path) -> None:
     found = obstacle(path) if path.name else "a folder"
-    if found is None or not path.exists():
+    if found is None or found in _NOTHING:
         return
     raise InputError(
         "file", file=path, expected="a file, or a name that is free", found=found, remedy="choose another name"
@@ -242,7 +243,8 @@ def _locked(place: Path, wait: bool = False) -> int | None:
     the folder, for network file systems lock no folders.
     """
     while True:
-        place.mkdir(exist_ok=True)
+        with suppress(FileExistsError):  # not `exist_ok`, which looks again: the former holder may be removing it
+            place.mkdir()
         try:
             lock = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except FileNotFoundError:

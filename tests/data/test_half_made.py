@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -22,6 +23,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 WRITER = """
 import sys
 from pathlib import Path
+from threading import Thread
 from data import cache, files
 from data.recipe import Recipe
 folder, text = Path(sys.argv[1]), sys.argv[2]
@@ -38,6 +40,7 @@ tell(f"cached {outcome.cached}")
 REPLACED = """
 import os, sys
 from pathlib import Path
+from threading import Thread
 from data import files
 files._exchange = lambda one, other: False
 rename, count = os.rename, int(sys.argv[2])
@@ -148,15 +151,12 @@ def test_the_second_makes_what_a_killed_first_did_not(tmp_path: Path) -> None:
 
 def test_threads_that_write_the_same_file_take_turns(tmp_path: Path) -> None:
     def write(number: int) -> None:
-        for _ in range(20):
+        for _ in range(50):
             with publish(tmp_path / "a.txt") as partial:
                 partial.write_text(str(number))
 
-    threads = [Thread(target=write, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(8)))  # raises what a thread raised
     assert (tmp_path / "a.txt").read_text() in "01234567"
     assert names(tmp_path) == ["a.txt"]
 

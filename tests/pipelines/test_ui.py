@@ -7,13 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from interface import ROOT, Interface, lives
+from interface import ROOT, Interface, lives, wait_until
 
 from benchmarks.processes import descendants
 from data.errors import InputError
@@ -127,10 +126,3 @@ def test_a_killed_ui_leaves_nothing_behind(interface: Interface) -> None:
     interface.process.kill()
     interface.process.wait()
     wait_until(lambda: not any(lives(each) for each in processes))
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)  # until it is so: the system does not call back
