@@ -12,19 +12,18 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from data import audio
 from data.cache import RECORD
-from data.datasets.base import Dataset, Log, folder_or_archive
+from data.datasets.base import Dataset, Extracted, Log, folder_or_archive
 from data.errors import InputError
 from data.names import in_letters
 from data.normalise import canonical_blocks
 from data.settings import Settings
-from data.tracks import APART, MIXTURE, VOCALS, Found, SourceTrack, found, track_slug
+from data.tracks import APART, MIXTURE, VOCALS, Found, Track, found
 from data.walk import OURS, Folder, Walk, told
 from data.yaml_files import read_yaml
 
@@ -87,7 +86,7 @@ class Own(Dataset):
             )
         return found(tracks, walk.passed_over)
 
-    def extract(self, track: SourceTrack, metadata: pd.DataFrame, folder: Path) -> dict[str, Any]:
+    def extract(self, track: Track, labels: pd.DataFrame, folder: Path) -> Extracted:
         if problem := track.details.get("problem"):
             raise InputError(
                 "own stems",
@@ -101,7 +100,7 @@ class Own(Dataset):
             return _extract({name: audio.as_wav(path, room) for name, path in files.items()}, folder)
 
 
-def _extract(files: dict[str, Path], folder: Path) -> dict[str, Any]:
+def _extract(files: dict[str, Path], folder: Path) -> Extracted:
     rates = {name: audio.info(path) for name, path in files.items()}
     other = "mixture" if "mixture" in files else "accompaniment"
     lengths = {name: round(form.frames * audio.SAMPLE_RATE / form.sample_rate) for name, form in rates.items()}
@@ -113,13 +112,13 @@ def _extract(files: dict[str, Path], folder: Path) -> dict[str, Any]:
         frames = write(subtype)
     except audio.ClippingError:
         frames = write("FLOAT")
-    return {
-        "stems": sorted(files),
-        "frames": frames,
-        "sample_rate": rates["vocals"].sample_rate,
-        "vocal_stems": 1,
-        "length_difference": lengths["vocals"] - lengths[other],
-    }
+    return Extracted(
+        stems=sorted(files),
+        frames=frames,
+        sample_rate=min(form.sample_rate for form in rates.values()),
+        vocal_stems=1,
+        length_difference=lengths["vocals"] - lengths[other],
+    )
 
 
 def _write(vocals_file: Path, other_file: Path, is_mixture: bool, folder: Path, length: int, subtype: str) -> int:
@@ -173,7 +172,7 @@ def _lack(folder: Folder, files: dict[str, list[Path]]) -> str | None:
     return "no vocals" if files["mixture"] or files["accompaniment"] else "audio, but none called vocals"
 
 
-def _track(folder: Folder, root: Path, files: dict[str, list[Path]]) -> SourceTrack:
+def _track(folder: Folder, root: Path, files: dict[str, list[Path]]) -> Track:
     """The track in one folder; what is wrong with it is kept for `extract`."""
     called = root.name if folder.path == root else folder.path.name
     artist, dash, title = called.partition(" - ")
@@ -193,9 +192,8 @@ def _track(folder: Folder, root: Path, files: dict[str, list[Path]]) -> SourceTr
         details = {"problem": in_letters(", ".join(several)), "expected": "one file of each kind"}
     # In the root itself, no name may be the one that a folder in it has.
     name = f"{root.name}{APART}" if folder.path == root else folder.path.relative_to(root).as_posix()
-    return SourceTrack(
+    return Track(
         dataset="own",
-        slug=track_slug(called if folder.path == root else name),
         name=name,
         title=labels.get("title", title if dash else called),
         # Without a name for the artist every track is an artist of its own: nothing says which belong together.

@@ -12,10 +12,11 @@ import soundfile
 from small_datasets import RATE, tone
 
 from data import audio
+from data.datasets.base import Extracted
 from data.datasets.own import Own
 from data.errors import InputError
 from data.settings import Settings
-from data.tracks import SourceTrack
+from data.tracks import Track
 
 
 def write(folder: Path, **files: np.ndarray) -> Path:
@@ -26,7 +27,7 @@ def write(folder: Path, **files: np.ndarray) -> Path:
     return folder
 
 
-def extract(root: Path) -> tuple[SourceTrack, dict[str, object], np.ndarray, np.ndarray]:
+def extract(root: Path) -> tuple[Track, Extracted, np.ndarray, np.ndarray]:
     (track,) = Own().discover(root)
     out = root.parent / "out"
     out.mkdir()
@@ -40,7 +41,7 @@ def test_mixture_and_vocals_are_kept_as_they_are(tmp_path: Path) -> None:
     assert (track.slug, track.artist, track.title) == ("ann-one", "Ann", "One")
     for name, samples in (("mixture", mixture), ("vocals", vocals)):
         np.testing.assert_array_equal(samples, audio.read(tmp_path / "own" / "Ann - One" / f"{name}.wav")[0])
-    assert measured["length_difference"] == 0
+    assert measured.length_difference == 0
 
 
 def test_vocals_and_accompaniment_become_their_sum_without_clipping(tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_files_of_different_rate_channels_and_length_are_brought_together(tmp_pa
     soundfile.write(folder / "vocals.wav", tone(1.5, 330, rate=48000)[:, 0], 48000)
     _, measured, mixture, vocals = extract(tmp_path / "own")
     assert mixture.shape == vocals.shape == (2, RATE * 3 // 2)
-    assert measured["length_difference"] == -RATE // 2
+    assert measured.length_difference == -RATE // 2
     time = np.arange(RATE) / RATE
     expected = 0.2 * (0.6 + 0.4 * np.sin(2 * np.pi * 0.7 * time)) * np.sin(2 * np.pi * 330 * time)
     np.testing.assert_allclose(vocals[0, 100:RATE], expected[100:], atol=1e-3)
@@ -76,7 +77,7 @@ def test_vocals_that_are_longer_are_cut_to_the_accompaniment(tmp_path: Path) -> 
     write(tmp_path / "own" / "A", vocals_wav=tone(2.5, 330), accompaniment_wav=tone(1.2))
     _, measured, mixture, vocals = extract(tmp_path / "own")
     assert mixture.shape == vocals.shape == (2, round(1.2 * RATE))
-    assert measured["length_difference"] == round(1.3 * RATE)
+    assert measured.length_difference == round(1.3 * RATE)
 
 
 def test_labels_beside_the_files_are_used(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_other_names_and_kinds_of_files_are_taken(tmp_path: Path) -> None:
         out = tmp_path / track.slug
         out.mkdir()
         measured = Own().extract(track, pd.DataFrame(), out)
-        assert set(measured["stems"]) in ({"mixture", "vocals"}, {"accompaniment", "vocals"})
+        assert set(measured.stems) in ({"mixture", "vocals"}, {"accompaniment", "vocals"})
 
 
 def test_two_names_of_one_kind_of_file_are_refused(tmp_path: Path) -> None:
@@ -263,7 +264,7 @@ def test_files_whose_headers_do_not_tell_their_length_are_stored_whole(tmp_path:
     (folder / "mixture.wav").write_bytes(content)
     _, measured, mixture, _ = extract(tmp_path / "own")
     np.testing.assert_array_equal(mixture, audio.read(folder / "plain.wav")[0])
-    assert measured["frames"] == RATE
+    assert measured.frames == RATE
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mixture.wav", "vocals.wav"]
 
 

@@ -394,7 +394,7 @@ def _index(folder: Path) -> None:
     place.mkdir(parents=True)
     os.replace(folder / INDEX.file, INDEX.path(place))
     for track in indexed_tracks(folder / "root", "own"):
-        for file in track.files:
+        for file in track.indexed:
             file.stands()
 
 
