@@ -151,7 +151,13 @@ def test_what_nearly_is_a_track_is_named_with_its_reason(tmp_path: Path) -> None
     sound, own = tone(0.2), tmp_path / "own"
     write(own / "Good", mixture_wav=sound, vocals_wav=sound)
     write(own / "Lead", mixture_wav=sound)
-    soundfile.write(own / "Lead" / "Vocals (lead).wav", sound, RATE)
+    soundfile.write(own / "Lead" / "Lead vocals.wav", sound, RATE)
+    write(own / "Parts", mixture_wav=sound)
+    soundfile.write(own / "Parts" / "vocals-lead.wav", sound, RATE)
+    (own / "Parts" / "vocals-choir.wav").symlink_to("nowhere")
+    write(own / "Session" / "stems", drums_wav=sound)
+    write(own / "Noted", drums_wav=sound)
+    (own / "Noted" / "track.yaml").write_text("vokals: [drums]\n")
     write(own / "Alone", vocals_wav=sound)
     write(own / "Played", mixture_wav=sound)
     write(own / "Bounces", drums_wav=sound)
@@ -166,7 +172,10 @@ def test_what_nearly_is_a_track_is_named_with_its_reason(tmp_path: Path) -> None
     tracks = Own().discover(own)
     assert [track.title for track in tracks] == ["Good"]
     assert {one.path.name: one.reason for one in tracks.passed_over} == {
-        "Lead": "no file called vocals, but Vocals (lead).wav",
+        "Lead": "no file called vocals, but Lead vocals.wav",
+        "Parts": "vocals-choir.wav is a broken link",
+        "stems": "stems, but no track.yaml beside them that says which are vocals",
+        "Noted": "a track.yaml that cannot be used (vokals: ['drums'])",
         "Alone": "vocals, but neither mixture nor accompaniment",
         "Played": "no vocals",
         "Bounces": "audio, but none called vocals",
