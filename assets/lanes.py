@@ -33,12 +33,12 @@ from data.engine import Engine, WorkersLost
 from data.errors import InputError, TracksFailed
 from data.layout import Layout
 from data.manifest import look_at_tracks, prepared_version
-from data.medleydb_metadata import STEMS as LABELS
 from data.normalise import CODE_VERSION as NORMALISE_VERSION
 from data.preparation import NORMALISED, STEMS, TrackJob, TrackResult, prepare_track, raw_version, track_jobs
 from data.recipe import Recipe, listing
 from data.settings import Settings
 from data.sources import INDEX, find_tracks, index_of
+from data.tables import Table
 from data.text import one_line
 from data.tracks import Found
 from data.walk import by_reason
@@ -73,8 +73,8 @@ class Lane:
 
 def build_lane(dataset: Dataset) -> Lane:
     """All assets of one dataset."""
-    if dataset.has_metadata:
-        sources, checks = [_archive(dataset), _metadata(dataset)], [_metadata_check(dataset)]
+    if dataset.labels is not None:
+        sources, checks = [_archive(dataset), _metadata(dataset, dataset.labels)], [_metadata_check(dataset)]
     else:
         sources, checks = [_archive(dataset)], []
     checks.append(_current_check(dataset))
@@ -82,7 +82,7 @@ def build_lane(dataset: Dataset) -> Lane:
 
 
 def _observed(dataset: Dataset) -> list[dg.AssetsDefinition]:
-    sources = ["archive", "metadata"] if dataset.has_metadata else ["archive"]
+    sources = ["archive", "metadata"] if dataset.labels is not None else ["archive"]
     raw = dg.AssetSpec(
         [dataset.name, "raw"],
         deps=[[dataset.name, source] for source in sources],
@@ -215,39 +215,34 @@ def _register(context: dg.AssetExecutionContext, dataset: Dataset, slugs: list[s
         context.instance.delete_dynamic_partition(name, gone)
 
 
-def _metadata(dataset: Dataset) -> dg.AssetsDefinition:
+def _metadata(dataset: Dataset, table: Table) -> dg.AssetsDefinition:
     @dg.asset(
         key=[dataset.name, "metadata"],
         group_name=dataset.name,
         owners=OWNERS,
-        description="The YAML metadata, parsed and validated: one row per track and stem, voices marked.",
-        kinds={"yaml", "parquet"},
+        description=f"The labels of {dataset.title} that come in files of their own, parsed and validated: a table.",
+        kinds={"parquet"},
         code_version=_CODE_VERSION,
     )
     def metadata(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
         off = dataset.setting(settings) == "off"
         frame, problems = (
-            (pd.DataFrame(columns=LABELS.names), []) if off else dataset.read_metadata(settings, context.log.info)
+            (pd.DataFrame(columns=table.names), []) if off else dataset.read_labels(settings, context.log.info)
         )
         for problem in problems:
             context.log.error(str(problem))
 
         def work(folder: Path) -> dict[str, Any]:
-            LABELS.write(folder, frame)
-            sung = frame[frame["vocal"].astype(bool)].groupby("id").size()
-            return {
-                "tracks": int(frame["id"].nunique()),
-                "tracks_with_vocals": len(sung),
-                "tracks_with_several_vocal_stems": int((sung > 1).sum()),
-                "problems": [str(problem) for problem in problems],
-            }
+            table.write(folder, frame)
+            told = {"tracks": int(frame["id"].nunique()), **dataset.labels_told(frame)}
+            return {**told, "problems": [str(problem) for problem in problems]}
 
         result = materialise(
             context,
             settings.root,
-            recipe=Recipe(_CODE_VERSION, {"table": LABELS.version(frame), "problems": [str(p) for p in problems]}, {}),
+            recipe=Recipe(_CODE_VERSION, {"table": table.version(frame), "problems": [str(p) for p in problems]}, {}),
             work=work,
-            show=lambda folder: table_metadata(LABELS.read(folder), LABELS),
+            show=lambda folder: table_metadata(table.read(folder), table),
             version=_location(dataset, settings),
         )
         return with_metadata(result, _look_at_raw(context, dataset, settings))
@@ -259,7 +254,7 @@ def _metadata_check(dataset: Dataset) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=[dataset.name, "metadata"],
         name="every_file_readable",
-        description="Every metadata file is valid YAML with the keys that are needed.",
+        description="Every file of labels can be read and says what is needed.",
     )
     def every_file_readable(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
         record = upstream(settings.root, dg.AssetKey([dataset.name, "metadata"]))
@@ -312,7 +307,7 @@ def _prepared(dataset: Dataset) -> dg.AssetsDefinition:
     archive, metadata, raw, stems, normalised = (
         dg.AssetKey([dataset.name, part]) for part in ("archive", "metadata", "raw", STEMS, NORMALISED)
     )
-    sources = [archive, metadata] if dataset.has_metadata else [archive]
+    sources = [archive, metadata] if dataset.labels is not None else [archive]
     keys = {STEMS: stems, NORMALISED: normalised}
     code_versions = {STEMS: dataset.code_version, NORMALISED: NORMALISE_VERSION}
 

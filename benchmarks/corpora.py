@@ -194,7 +194,7 @@ def full_count(root: Path, metadata: Path, length_s: float = 1.0) -> Path:
     from data.duplicates import _REGISTRY
     from data.medleydb_metadata import SUFFIX, read_file
 
-    shared = [name.replace("_", " - ") for name in yaml.safe_load(_REGISTRY.read_text())["medleydb_in_musdb18"]]
+    shared = [name.replace("_", " - ") for row in yaml.safe_load(_REGISTRY.read_text()) for name in row["tracks"]]
     train = [*shared, *_setup()["validation_tracks"]]
     train += [f"Band {number} - Song {number}" for number in range(100 - len(train))]
     names = {"train": train, "test": [f"Group {number} - Song {number}" for number in range(50)]}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from data import medleydb_metadata
 from data.datasets.medleydb import MedleyDB
 from data.engine import ExecutorEngine
 from data.preparation import STEMS, TrackJob, prepare_track
-from data.sources import IndexedTrack, RawFile
+from data.tracks import RawFile
 
 
 def jobs(source: Path, storage: Path) -> list[TrackJob]:
@@ -25,10 +26,8 @@ def jobs(source: Path, storage: Path) -> list[TrackJob]:
     labels, _ = medleydb_metadata.read_folder(source / "metadata")
     found = []
     for track in MedleyDB().discover(source / "audio"):
-        files = tuple(RawFile.found(path, sha256="-") for path in track.files)
-        details = dict(track.details)
-        row = IndexedTrack(track.slug, track.title, track.artist, track.licence, None, track.genre, files, details)
-        found.append(TrackJob(storage, MedleyDB(), row, labels[labels["id"] == details["id"]], (STEMS,)))
+        row = replace(track, indexed=tuple(RawFile.found(path, sha256="-") for path in track.files))
+        found.append(TrackJob(storage, MedleyDB(), row, labels[labels["id"] == row.labelled_as], (STEMS,)))
     return found
 
 
@@ -41,9 +40,9 @@ def summing(source: Path, storage: Path) -> None:
 def read_and_write(job: TrackJob) -> None:
     """Read every file of a track a second at a time, and write two files of its length."""
     for file in job.row.files:
-        for _ in soundfile.blocks(file.path, blocksize=RATE, dtype="float32", always_2d=True):
+        for _ in soundfile.blocks(file, blocksize=RATE, dtype="float32", always_2d=True):
             pass
-    frames = soundfile.info(job.row.files[0].path).frames
+    frames = soundfile.info(job.row.files[0]).frames
     folder = job.root / job.row.slug
     folder.mkdir(parents=True)
     second = np.zeros((RATE, 2), np.float32)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.corpora import stem_mp4_tracks
@@ -21,7 +22,7 @@ from data.audio import require_program
 from data.datasets.musdb18 import Musdb18
 from data.engine import ExecutorEngine, cores
 from data.preparation import NORMALISED, STEMS, TrackJob, prepare_track
-from data.sources import IndexedTrack, RawFile
+from data.tracks import RawFile
 
 
 def jobs(source: Path, storage: Path, steps: tuple[str, ...]) -> list[TrackJob]:
@@ -32,8 +33,7 @@ def jobs(source: Path, storage: Path, steps: tuple[str, ...]) -> list[TrackJob]:
     dataset = Musdb18()
     found = []
     for track in dataset.discover(source):
-        files = tuple(RawFile.found(path, sha256="-") for path in track.files)
-        row = IndexedTrack(track.slug, track.title, track.artist, track.licence, track.split, track.genre, files, {})
+        row = replace(track, indexed=tuple(RawFile.found(path, sha256="-") for path in track.files))
         found.append(TrackJob(storage, dataset, row, pd.DataFrame(), steps))
     return found
 

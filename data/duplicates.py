@@ -6,6 +6,7 @@ Tracks that share only the accompaniment are told too, as another kind: they lea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache as remember
 from pathlib import Path
 
@@ -50,10 +51,28 @@ _REGISTRY = Path(__file__).with_name("registry.yaml")
 _OFFICIAL = {"test": 0, "validation": 1, "train": 2}
 
 
+@dataclass(frozen=True)
+class Overlap:
+    """Tracks of one dataset that another holds too, in some of its official splits; `tracks` by their `name_key`."""
+
+    dataset: str
+    inside: str
+    splits: tuple[str, ...]
+    tracks: frozenset[str]
+
+
 @remember
-def medleydb_in_musdb18() -> frozenset[str]:
-    """Keys (see `name_key`) of the MedleyDB tracks that are inside MUSDB18's training part."""
-    return frozenset(name_key(name) for name in yaml.safe_load(_REGISTRY.read_text())["medleydb_in_musdb18"])
+def overlaps() -> tuple[Overlap, ...]:
+    """The overlaps of the shipped registry."""
+    return tuple(
+        Overlap(row["dataset"], row["inside"], tuple(row["splits"]), frozenset(map(name_key, row["tracks"])))
+        for row in yaml.safe_load(_REGISTRY.read_text())
+    )
+
+
+def tracks_inside(dataset: str, *, of: str) -> frozenset[str]:
+    """Keys (see `name_key`) of the tracks of `of` that are inside `dataset`."""
+    return frozenset().union(*(row.tracks for row in overlaps() if (row.inside, row.dataset) == (dataset, of)))
 
 
 def name_key(*parts: str) -> str:
@@ -123,14 +142,14 @@ Found = tuple[str, str | None, str, float | None, float | None, float | None, fl
 
 
 def _by_registry(manifest: pd.DataFrame) -> list[Found]:
-    """MedleyDB tracks that MUSDB18 holds too; without MUSDB18's training part they are nobody's copy."""
-    musdb18 = manifest[(manifest["dataset"] == "musdb18") & manifest["official_split"].isin(["train", "validation"])]
-    if musdb18.empty:
-        return []
-    originals = {name_key(row.artist, row.title): row.track_id for row in musdb18.itertuples()}
+    """Tracks that another dataset is known to hold too; without its splits that hold them they are nobody's copy."""
     found: list[Found] = []
-    for row in manifest[manifest["dataset"] == "medleydb"].itertuples():
-        key = name_key(row.track_id.split("/", 1)[1])
-        if key in medleydb_in_musdb18():
-            found.append((row.track_id, originals.get(key), "registry", None, None, None, None, None))
+    for overlap in overlaps():
+        inside = manifest[(manifest["dataset"] == overlap.inside) & manifest["official_split"].isin(overlap.splits)]
+        originals = {name_key(row.artist, row.title): row.track_id for row in inside.itertuples()}
+        copies = manifest[manifest["dataset"] == overlap.dataset].itertuples() if originals else ()
+        for row in copies:
+            key = name_key(row.track_id.split("/", 1)[1])
+            if key in overlap.tracks:
+                found.append((row.track_id, originals.get(key), "registry", None, None, None, None, None))
     return found

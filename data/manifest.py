@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from data.datasets.base import Dataset
+from data.datasets.base import Dataset, Extracted
 from data.errata import Erratum
 from data.layout import Layout
 from data.preparation import MADE_OF, Outdated, PreparedTrack, standing, track_jobs
@@ -147,26 +147,32 @@ def build_manifest(
     rows = []
     for track_id, track in sorted(tracks.items()):
         dataset, slug = track_id.split("/", 1)
-        source, extracted, files = track.row, track.stems.measured, track.normalised.files
+        source, extracted, files = track.row, Extracted.of(track.stems.measured), track.normalised.files
+        # A reader may have resampled: what it wrote has another rate than what it read.
+        written = track.normalised.measured["source_rate"]
+        rate = extracted.sample_rate or written
+        difference = extracted.length_difference
         folder = Layout(root).normalised(dataset, slug).relative_to(root)
         erratum = errata.get(track_id)
         # Stems from before this was recorded are made of the files in the index, or they would not be among these.
-        made_of = extracted.get(MADE_OF) or checksums_of(source)
+        made_of = track.stems.measured.get(MADE_OF) or checksums_of(source)
         rows.append(
             {
+                **vars(extracted),
+                **track.normalised.measured,
                 "track_id": track_id,
                 "dataset": dataset,
                 "title": source.title,
                 "artist": source.artist,
-                "genre": source.genre or extracted.get("genre", ""),
+                "genre": source.genre or extracted.genre or "",
                 "licence": source.licence,
                 "official_split": source.split,
                 "mixture_path": str(folder / MIXTURE),
                 "vocals_path": str(folder / VOCALS),
-                "stems": extracted.get("stems", []),
-                "vocal_kinds": extracted.get("vocal_kinds", []),
-                **{name: extracted.get(name) for name in _EXTRACTED},
-                **track.normalised.measured,
+                "source_rate": rate,
+                "length_difference": None if difference is None else round(difference * rate / written),
+                "stems": extracted.stems or [],
+                "vocal_kinds": extracted.vocal_kinds or [],
                 "mixture_sha256": files[MIXTURE].sha256,
                 "vocals_sha256": files[VOCALS].sha256,
                 "raw_checksums": [f"{checksum}  {name}" for name, checksum in sorted(made_of.items())],
@@ -183,10 +189,3 @@ def build_manifest(
     flags = findings.groupby("track_id")["rule"].apply(list).to_dict() if len(findings) else {}
     frame["flags"] = [flags.get(track_id, []) for track_id in frame["track_id"]]
     return frame, findings
-
-
-_GAIN_LISTS = ("vocal_stem_gains_left", "vocal_stem_gains_right", "vocal_stem_gains_published")
-_EXTRACTED = (
-    *("vocal_stems", "has_bleed", "labelled_instrumental", "length_difference", "stem_sum_residual_db"),
-    *("fitted_residual_db", "gains_applied", *_GAIN_LISTS, "vocal_gain_faults", "mixed_stems"),
-)

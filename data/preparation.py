@@ -21,11 +21,11 @@ from data.command import out_of_memory
 from data.datasets.base import Dataset
 from data.errors import InputError, os_error
 from data.layout import Layout
-from data.medleydb_metadata import STEMS as LABELS
 from data.normalise import CODE_VERSION, normalise_track
 from data.recipe import Recipe
 from data.settings import Settings
-from data.sources import IndexedTrack, checksums_of, indexed_tracks, track_of
+from data.sources import checksums_of, indexed_tracks, require_unchanged
+from data.tracks import Track
 
 STEMS, NORMALISED = "stems", "normalised"
 MADE_OF = "raw_checksums"  # in the record of stems: the checksum of each raw file, by name
@@ -43,17 +43,17 @@ class Step:
 
 @dataclass(frozen=True)
 class TrackJob:
-    """A track to prepare: its row of the index, its rows of the metadata table, and the steps that are asked for."""
+    """A track to prepare: as the index has it, its rows of the table of labels, and the steps that are asked for."""
 
     root: Path
     dataset: Dataset
-    row: IndexedTrack
+    row: Track
     labels: pd.DataFrame
     steps: tuple[str, ...] = (STEMS, NORMALISED)
 
     @property
     def track_id(self) -> str:
-        return f"{self.dataset.name}/{self.row.slug}"
+        return self.row.track_id
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class TrackResult:
 
 @dataclass(frozen=True)
 class PreparedTrack:
-    """A track whose two steps stand as they would be made now: its row of the index, and both records."""
+    """A track whose two steps stand as they would be made now: as the index has it, and both records."""
 
-    row: IndexedTrack
+    row: Track
     stems: cache.Record
     normalised: cache.Record
 
@@ -95,20 +95,21 @@ def track_jobs(
 ) -> dict[str, TrackJob]:
     """A job for every track of the dataset's index, by slug.
 
-    Raises InputError where the index, or the metadata of a dataset that has some, was not materialised yet.
+    Raises InputError where the index, or the labels of a dataset that has some, were not materialised yet.
     """
-    root, labels = settings.root, {}
+    root, labels, none = settings.root, {}, _NO_LABELS
     dataset = dataset.configured(settings)
-    if dataset.has_metadata:
-        labels = {str(name): rows for name, rows in LABELS.read(Layout(root).labels(dataset.name)).groupby("id")}
+    if dataset.labels is not None:
+        table = dataset.labels.read(Layout(root).labels(dataset.name))
+        labels, none = {str(name): rows for name, rows in table.groupby("id")}, table.iloc[:0]
     return {
-        row.slug: TrackJob(root, dataset, row, labels.get(row.details.get("id", ""), _NO_LABELS), steps)
+        row.slug: TrackJob(root, dataset, row, labels.get(row.labelled_as, none), steps)
         for row in indexed_tracks(root, dataset.name)
     }
 
 
 def raw_version(job: TrackJob) -> str:
-    """The data version of a track's raw side: the checksums of its files, and what its metadata says."""
+    """The data version of a track's raw side: the checksums of its files, and what its labels say."""
     later = [name for name in job.dataset.later_labels if name in job.labels and job.labels[name].isna().all()]
     told = job.labels.drop(columns=later)
     labels = hashlib.sha256(told.to_json(orient="records").encode()).hexdigest() if len(told) else ""
@@ -117,7 +118,7 @@ def raw_version(job: TrackJob) -> str:
 
 def stems_recipe(job: TrackJob) -> Recipe:
     """What a track's stems are made of."""
-    version = job.dataset.version_for(file.place.name for file in job.row.files)
+    version = job.dataset.version_for(path.name for path in job.row.files)
     return Recipe(version, job.dataset.parameters, {"raw": raw_version(job)})
 
 
@@ -154,7 +155,7 @@ def _absent(folder: Path) -> str:
 def _outdated_stems(job: TrackJob, stems: cache.Record, recipe: Recipe) -> Outdated:
     now, then = checksums_of(job.row), stems.measured.get(MADE_OF, {})
     changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name)) if then else []
-    places = {Path(file.path).name: file.path for file in job.row.files}
+    places = {Path(file.path).name: file.path for file in job.row.indexed}
     why = [f"raw files changed ({', '.join(changed)})"] if changed else []
     if stems.recipe is not None:
         # The raw side is one input; where no file of it changed, its labels did.
@@ -202,11 +203,11 @@ def _extract(job: TrackJob) -> tuple[cache.Outcome, str]:
     recipe = stems_recipe(job)
 
     def work(partial: Path) -> dict[str, Any]:
-        track = track_of(job.dataset.name, job.row)
-        measured = job.dataset.extract(track, job.labels, partial)
+        require_unchanged(job.row)
+        extracted = job.dataset.extract(job.row, job.labels, partial)
         # A file that was replaced while it was read is not what the checksums of the index say.
-        track_of(job.dataset.name, job.row)
-        return {**measured, MADE_OF: checksums_of(job.row)}
+        require_unchanged(job.row)
+        return {**extracted.said(), MADE_OF: checksums_of(job.row)}
 
     folder = Layout(job.root).stems(job.dataset.name, job.row.slug)
     return cache.make(folder, recipe, work), recipe.inputs["raw"]

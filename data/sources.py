@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -15,11 +15,11 @@ from data.engine import Engine
 from data.errors import InputError
 from data.files import sha256_of
 from data.layout import Layout
-from data.names import Named, after, as_it_was, in_letters, kept, read_names, write_names
+from data.names import Named, after, in_letters, kept, read_names, write_names
 from data.settings import Settings
 from data.tables import Table
 from data.text import one_line
-from data.tracks import Found, SourceTrack, named_of, with_names, with_slugs
+from data.tracks import Found, RawFile, Track, named_of, with_names, with_slugs
 from data.walk import OURS, PassedOver, left_alone, told
 
 _FILE = pa.struct([("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())])
@@ -39,53 +39,7 @@ INDEX = Table(
     ),
     filled=("slug", "files", "details"),
 )
-
-
-@dataclass(frozen=True)
-class RawFile:
-    """A raw file as it was indexed: bytes, modification time, SHA-256; an absent one has no checksum.
-
-    `path` is what the table holds: the path itself, or where that is no text, one that `place` makes of it again.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-
-    @property
-    def place(self) -> Path:
-        """Where the file lies."""
-        return Path(as_it_was(self.path))
-
-    def stands(self) -> bool:
-        """Whether the file still is what was indexed, by size and time; an absent one by being absent."""
-        return RawFile.found(self.place, self.sha256) == self
-
-    @staticmethod
-    def found(path: Path, sha256: str = "") -> RawFile:
-        """The file as it is now, with a checksum that is known otherwise; what is no regular file is absent."""
-        try:
-            status = path.stat()
-        except OSError:
-            return RawFile(kept(str(path)), 0, 0, "")
-        if not stat.S_ISREG(status.st_mode):
-            return RawFile(kept(str(path)), 0, 0, "")
-        return RawFile(kept(str(path)), status.st_size, status.st_mtime_ns, sha256)
-
-
-@dataclass(frozen=True)
-class IndexedTrack:
-    """One row of the index."""
-
-    slug: str
-    title: str
-    artist: str
-    licence: str
-    split: str | None
-    genre: str
-    files: tuple[RawFile, ...]
-    details: dict[str, str]
+_LABELLED_AS = "id"  # among the details of a row
 
 
 def build_index(dataset: Dataset, settings: Settings, log: Log, engine: Engine) -> pd.DataFrame:
@@ -131,19 +85,7 @@ def index_of(dataset: Dataset, settings: Settings, tracks: Found, log: Log, engi
     given = {track.name: track.slug for track in tracks}
     if tracks:
         write_names(Layout(settings.root).names(dataset.name), after(names, named, given))
-    rows = [
-        {
-            "slug": track.slug,
-            "title": in_letters(track.title),
-            "artist": in_letters(track.artist),
-            "licence": in_letters(track.licence),
-            "split": track.split,
-            "genre": in_letters(track.genre),
-            "files": [vars(files[path]) for path in track.files],
-            "details": list(track.details.items()),
-        }
-        for track in tracks
-    ]
+    rows = [_row(replace(track, indexed=tuple(files[path] for path in track.files))) for track in tracks]
     return pd.DataFrame(rows, columns=INDEX.names)
 
 
@@ -152,13 +94,39 @@ def read_index(root: Path, dataset: str) -> pd.DataFrame:
     return INDEX.read(Layout(root).index(dataset))
 
 
-def indexed_tracks(root: Path, dataset: str) -> list[IndexedTrack]:
-    """The rows of the index as last built. Raises InputError where there is none yet."""
-    tracks = []
-    for row in read_index(root, dataset).to_dict("records"):
-        files = tuple(RawFile(**file) for file in row.pop("files"))
-        tracks.append(IndexedTrack(**(row | {"details": dict(row["details"])}), files=files))
-    return tracks
+def indexed_tracks(root: Path, dataset: str) -> list[Track]:
+    """The tracks of the index as last built. Raises InputError where there is none yet."""
+    return [_track(dataset, row) for row in read_index(root, dataset).to_dict("records")]
+
+
+def _row(track: Track) -> dict[str, Any]:
+    """A track as a row of the index."""
+    labelled = {_LABELLED_AS: track.labelled_as} if track.labelled_as else {}
+    return {
+        "slug": track.slug,
+        "title": in_letters(track.title),
+        "artist": in_letters(track.artist),
+        "licence": in_letters(track.licence),
+        "split": track.split,
+        "genre": in_letters(track.genre),
+        "files": [vars(file) for file in track.indexed],
+        "details": list((labelled | dict(track.details)).items()),
+    }
+
+
+def _track(dataset: str, row: dict[str, Any]) -> Track:
+    """The track that a row of the index describes."""
+    indexed = tuple(RawFile(**file) for file in row.pop("files"))
+    details = dict(row.pop("details"))
+    return Track(
+        dataset=dataset,
+        name="",
+        files=tuple(file.place for file in indexed),
+        indexed=indexed,
+        labelled_as=details.pop(_LABELLED_AS, ""),
+        details=details,
+        **row,
+    )
 
 
 def source_changed(dataset: Dataset, root: Path, folder: Path) -> list[str]:
@@ -172,41 +140,30 @@ def source_changed(dataset: Dataset, root: Path, folder: Path) -> list[str]:
     tracks = {track.slug: track for track in with_slugs(found, _known_names(root, dataset.name, found))}
     changed = set(known) ^ set(tracks)
     for slug in set(known) & set(tracks):
-        indexed = known[slug].files
+        indexed = known[slug].indexed
         same = [file.path for file in indexed] == [kept(str(path)) for path in tracks[slug].files]
         if not (same and all(file.stands() for file in indexed)):
             changed.add(slug)
     return sorted(changed)
 
 
-def track_of(dataset: str, row: IndexedTrack) -> SourceTrack:
-    """The track that a row of the index describes. Raises InputError where a raw file is not what was indexed."""
-    for file in row.files:
+def require_unchanged(track: Track) -> None:
+    """Raise InputError where a raw file of an indexed track is not what was indexed."""
+    for file in track.indexed:
         # An absent file was absent when it was indexed, too: the reader says what it needs.
         if file.sha256 and not file.stands():
             raise InputError(
-                f"{dataset}/{row.slug}",
+                track.track_id,
                 file=file.path,
                 expected=f"the {file.size} bytes that were indexed",
                 found="a file that has changed since" if file.place.is_file() else "no such file",
-                remedy=f"materialise {dataset}/archive again, so that the index is true",
+                remedy=f"materialise {track.dataset}/archive again, so that the index is true",
             )
-    return SourceTrack(
-        dataset=dataset,
-        slug=row.slug,
-        title=row.title,
-        artist=row.artist,
-        licence=row.licence,
-        split=row.split,
-        genre=row.genre,
-        files=tuple(file.place for file in row.files),
-        details=row.details,
-    )
 
 
-def checksums_of(row: IndexedTrack) -> dict[str, str]:
-    """Checksum of each raw file of an index row, by file name."""
-    return {Path(file.path).name: file.sha256 for file in row.files}
+def checksums_of(track: Track) -> dict[str, str]:
+    """Checksum of each raw file of an indexed track, by file name."""
+    return {Path(file.path).name: file.sha256 for file in track.indexed}
 
 
 def _discovered(dataset: Dataset, root: Path, folder: Path) -> Found:
@@ -232,14 +189,14 @@ def _known_names(root: Path, dataset: str, tracks: Found) -> dict[str, Named]:
     if names is not None:
         return names
     try:
-        rows = {row.files[0].path: row for row in indexed_tracks(root, dataset) if row.files}
+        rows = {track.indexed[0].path: track for track in indexed_tracks(root, dataset) if track.indexed}
     except InputError:
         return {}  # none yet, or one that an older version wrote
     known = {}
     for track in tracks:
         row = rows.get(kept(str(track.files[0])))
         if row is not None:
-            known[row.slug] = replace(named_of(track), audio=row.files[0].sha256)
+            known[row.slug] = replace(named_of(track), audio=row.indexed[0].sha256)
     return known
 
 
@@ -258,6 +215,6 @@ def _same(known: RawFile | None, found: RawFile) -> RawFile | None:
 
 def _known_files(root: Path, dataset: str) -> dict[str, RawFile]:
     try:
-        return {file.path: file for row in indexed_tracks(root, dataset) for file in row.files}
+        return {file.path: file for track in indexed_tracks(root, dataset) for file in track.indexed}
     except InputError:
         return {}  # none yet, or one that an older version wrote

@@ -80,7 +80,7 @@ def build_sensor(lane: Lane) -> dg.SensorDefinition:
 
 
 def _files(job: TrackJob) -> str:
-    return job.row.slug + "".join(file.sha256 for file in job.row.files)
+    return job.row.slug + "".join(file.sha256 for file in job.row.indexed)
 
 
 def _key(what: str, lane: Lane, parts: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ normalisation, the manifest) does not belong here.
 
 from __future__ import annotations
 
-from data.datasets.base import Dataset
+from data.datasets.base import Dataset, Extracted
 from data.datasets.medleydb import MedleyDB
 from data.datasets.musdb18 import Musdb18
 from data.datasets.own import Own
@@ -21,4 +21,4 @@ DATASETS: dict[str, Dataset] = {
     )
 }
 
-__all__ = ["DATASETS", "Dataset"]
+__all__ = ["DATASETS", "Dataset", "Extracted"]

@@ -1,11 +1,15 @@
-"""What every dataset must be able to do, and the finding of its raw files that all share."""
+"""What every dataset must be able to do and say, and the finding of its raw files that all share.
+
+What follows from what a reader says (the manifest's columns, findings) is said in `data.manifest` and `data.quality`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +23,49 @@ from data.files import obstacle, sha256_of
 from data.layout import Layout
 from data.recipe import Recipe
 from data.settings import Settings
-from data.tracks import SourceTrack
+from data.tables import Table
+from data.tracks import Track
 
 Log = Callable[[str], None]
+Gains = Sequence[float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extracted:
+    """What a reader says of a track besides the audio that it wrote: JSON values, None where nobody says.
+
+    Frames are counted at the rate of the files that were written. What a field has the manifest's name of is what the
+    manifest documents it to be.
+    """
+
+    vocal_stems: int | None = None
+    frames: int | None = None
+    sample_rate: int | None = None
+    """Hz, of what the track was made of, whatever rate was written: nothing above half of it is music."""
+    genre: str | None = None
+    """Where the track itself names none."""
+    stems: Sequence[str] | None = None
+    vocal_kinds: Sequence[str] | None = None
+    has_bleed: bool | None = None
+    labelled_instrumental: bool | None = None
+    length_difference: int | None = None
+    stem_sum_residual_db: float | None = None
+    fitted_residual_db: float | None = None
+    gains_applied: bool | None = None
+    vocal_stem_gains_left: Gains | None = None
+    vocal_stem_gains_right: Gains | None = None
+    vocal_stem_gains_published: Gains | None = None
+    vocal_gain_faults: Sequence[str] | None = None
+    mixed_stems: Sequence[str] | None = None
+
+    def said(self) -> dict[str, Any]:
+        """What is said, by name, as a record holds it."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Extracted:
+        """What a record holds of it, among other things."""
+        return cls(**{field.name: record[field.name] for field in fields(cls) if field.name in record})
 
 
 class Dataset(ABC):
@@ -33,10 +77,13 @@ class Dataset(ABC):
     description: str
     code_version: str
     """Raise it when `extract` would write other samples for the same files."""
-    has_metadata: bool = False
-    """Whether labels come in files of their own, and `read_metadata` reads them."""
+    labels: Table | None = None
+    """The table of labels, for a dataset that has some in files of their own and reads them by `read_labels`.
+
+    Its rows belong to the track that is `labelled_as` their column `id`; a track may have any number of them.
+    """
     later_labels: tuple[str, ...] = ()
-    """Columns of the metadata table that came later: where they are empty, a track is what it was before them."""
+    """Columns of that table that came later: where they are empty, a track is what it was before them."""
 
     def setting(self, settings: Settings) -> str:
         """The value of this dataset's own setting: `off`, `demo`, ..., or a path."""
@@ -69,24 +116,29 @@ class Dataset(ABC):
         """
 
     @abstractmethod
-    def discover(self, folder: Path) -> list[SourceTrack]:
-        """Every track in the raw dataset, sorted by slug; files are named, not read.
+    def discover(self, folder: Path) -> list[Track]:
+        """Every track in the raw dataset; files are named, not read.
 
-        Raises InputError where the folder holds none.
+        A reader that passes something over says so by `data.tracks.found`. Raises InputError where the folder holds
+        no track.
         """
 
     @abstractmethod
-    def extract(self, track: SourceTrack, metadata: pd.DataFrame, folder: Path) -> dict[str, Any]:
-        """Write the track's `mixture.wav` and `vocals.wav` into `folder`; return what was measured (JSON values).
+    def extract(self, track: Track, labels: pd.DataFrame, folder: Path) -> Extracted:
+        """Write the track's `mixture.wav` and `vocals.wav` into `folder`; return what is to be said of it.
 
-        `metadata` holds the track's rows of the metadata table (none for a dataset without). Both files have the
-        same sample rate and number of frames. Raises InputError naming the file that cannot be used.
+        `labels` holds the track's rows of the table of labels (none for a dataset without). Both files have the same
+        sample rate and number of frames. Raises InputError naming the file that cannot be used.
         """
 
-    def read_metadata(self, settings: Settings, log: Log) -> tuple[pd.DataFrame, list[InputError]]:
-        """The metadata table, and every metadata file that could not be read."""
-        # Asked for only where `has_metadata` is set: a dataset that sets it has to say how it is read.
-        raise NotImplementedError(f"{self.name} has no metadata of its own")
+    def read_labels(self, settings: Settings, log: Log) -> tuple[pd.DataFrame, list[InputError]]:
+        """The table `labels`, and a problem for every file or track of it that could not be read."""
+        # Asked for only where `labels` is set: a dataset that sets it has to say how they are read.
+        raise NotImplementedError(f"{self.name} has no labels of its own")
+
+    def labels_told(self, labels: pd.DataFrame) -> dict[str, Any]:
+        """What is worth telling of the table as a whole (JSON values by name), shown with the asset `metadata`."""
+        return {}
 
 
 def folder_or_archive(settings: Settings, dataset: str, value: str, log: Log) -> Path:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from data import audio, cache, medleydb_metadata
-from data.datasets.base import Dataset, Log, contents_of, fetched, folder_or_archive
+from data.datasets.base import Dataset, Extracted, Log, contents_of, fetched, folder_or_archive
 from data.demo.licence import LICENCE
 from data.download import RemoteFile, origin, remote_files
 from data.errors import InputError
@@ -28,7 +28,7 @@ from data.names import in_letters
 from data.recipe import Recipe
 from data.settings import Settings
 from data.stem_gains import StemFit, StemGains
-from data.tracks import MIXTURE, VOCALS, Found, SourceTrack, found, track_slug
+from data.tracks import MIXTURE, VOCALS, Found, Track, found
 from data.walk import Walk, note, told
 
 _MIX_SUFFIX = "_MIX.wav"
@@ -52,7 +52,7 @@ class MedleyDB(Dataset):
     title = "MedleyDB"
     description = "MedleyDB: MIX as mixture, all vocal stems summed as vocals, RAW ignored"
     code_version = "2"
-    has_metadata = True
+    labels = medleydb_metadata.STEMS
     later_labels = medleydb_metadata.LATER
 
     def __init__(self, gains: Literal["measured", "none"] = "measured") -> None:
@@ -129,16 +129,15 @@ class MedleyDB(Dataset):
         tracks.sort(key=lambda track: -len(track.files))
         return found(tracks, walk.passed_over)
 
-    def extract(self, track: SourceTrack, metadata: pd.DataFrame, folder: Path) -> dict[str, Any]:
-        name = track.details["id"]
-        if metadata.empty:
+    def extract(self, track: Track, labels: pd.DataFrame, folder: Path) -> Extracted:
+        if labels.empty:
             raise InputError(
                 "metadata",
-                expected=f"a metadata file {name}{medleydb_metadata.SUFFIX}",
+                expected=f"a metadata file {track.labelled_as}{medleydb_metadata.SUFFIX}",
                 found="none that could be read (see the medleydb/metadata asset)",
                 remedy="add or mend it in the folder ISOLATION_MEDLEYDB_METADATA, then materialise medleydb/metadata",
             )
-        labelled = list(metadata.dropna(subset="stem").itertuples())
+        labelled = list(labels.dropna(subset="stem").itertuples())
         given = track.files[0]
         with TemporaryDirectory(dir=folder) as room:
             mix = audio.as_wav(given, room)
@@ -146,7 +145,7 @@ class MedleyDB(Dataset):
             # The name on the disk, which need not be text.
             place = given.with_name(given.name.removesuffix(_MIX_SUFFIX) + _STEMS)
             stems = [_Stem(place / str(row.stem_file), bool(row.vocal), mixture, room) for row in labelled]
-            return self._summed(mix, mixture, stems, labelled, metadata, folder)
+            return self._summed(mix, mixture, stems, labelled, labels, folder)
 
     def _summed(
         self,
@@ -154,10 +153,10 @@ class MedleyDB(Dataset):
         mixture: audio.AudioInfo,
         stems: Sequence[_Stem],
         labelled: Sequence[Any],
-        metadata: pd.DataFrame,
+        labels: pd.DataFrame,
         folder: Path,
-    ) -> dict[str, Any]:
-        """Write mixture and the sum of the vocal stems; returns what was measured of the track."""
+    ) -> Extracted:
+        """Write mixture and the sum of the vocal stems; returns what is to be said of the track."""
         voices = [number for number, stem in enumerate(stems) if stem.vocal]
         levels = _measure(mix, stems)
         # Where the mixture is not made of these stems, a gain would be an accident: they stay as they were published.
@@ -171,30 +170,34 @@ class MedleyDB(Dataset):
             # Together, or at their level in the mix, the voices are louder than integers can say.
             _write(mix, paths, gains, folder, mixture, "FLOAT")
         differences = [stem.frames - mixture.frames for stem in stems]
-        return {
-            "frames": mixture.frames,
-            "sample_rate": mixture.sample_rate,
-            "genre": str(metadata["genre"].iloc[0]),
-            "stems": sorted({row.instrument for row in labelled}),
-            "vocal_stems": len(voices),
-            "vocal_kinds": sorted({row.instrument for row in labelled if row.vocal}),
-            "has_bleed": bool(metadata["has_bleed"].iloc[0]),
-            "labelled_instrumental": bool(metadata["instrumental"].iloc[0]),
-            "length_difference": max(differences, key=abs, default=0),
-            "stem_sum_residual_db": levels.plain_db,
-            "fitted_residual_db": levels.fitted_db,
-            "gains_applied": applied,
-            "vocal_stem_gains_left": _gains_of(levels.measured[voices, 0]),
-            "vocal_stem_gains_right": _gains_of(levels.measured[voices, 1]),
-            "vocal_stem_gains_published": _gains_of([_label(labelled[n], "published_gain") for n in voices]),
-            "vocal_gain_faults": [
+        return Extracted(
+            frames=mixture.frames,
+            sample_rate=mixture.sample_rate,
+            genre=str(labels["genre"].iloc[0]),
+            stems=sorted({row.instrument for row in labelled}),
+            vocal_stems=len(voices),
+            vocal_kinds=sorted({row.instrument for row in labelled if row.vocal}),
+            has_bleed=bool(labels["has_bleed"].iloc[0]),
+            labelled_instrumental=bool(labels["instrumental"].iloc[0]),
+            length_difference=max(differences, key=abs, default=0),
+            stem_sum_residual_db=levels.plain_db,
+            fitted_residual_db=levels.fitted_db,
+            gains_applied=applied,
+            vocal_stem_gains_left=_gains_of(levels.measured[voices, 0]),
+            vocal_stem_gains_right=_gains_of(levels.measured[voices, 1]),
+            vocal_stem_gains_published=_gains_of([_label(labelled[n], "published_gain") for n in voices]),
+            vocal_gain_faults=[
                 f"{labelled[number].stem} {fault}" for number in voices for fault in levels.faults.get(number, [])
             ],
-            "mixed_stems": [f"{row.stem}: {mixed}" for row in labelled if (mixed := _label(row, "mixed"))],
-        }
+            mixed_stems=[f"{row.stem}: {mixed}" for row in labelled if (mixed := _label(row, "mixed"))],
+        )
 
-    def read_metadata(self, settings: Settings, log: Log) -> tuple[pd.DataFrame, list[InputError]]:
+    def read_labels(self, settings: Settings, log: Log) -> tuple[pd.DataFrame, list[InputError]]:
         return medleydb_metadata.read_folder(self._metadata_folder(settings, log))
+
+    def labels_told(self, labels: pd.DataFrame) -> dict[str, Any]:
+        sung = labels[labels["vocal"].astype(bool)].groupby("id").size()
+        return {"tracks_with_vocals": len(sung), "tracks_with_several_vocal_stems": int((sung > 1).sum())}
 
     def _metadata_folder(self, settings: Settings, log: Log) -> Path:
         if settings.medleydb == "demo":
@@ -218,23 +221,21 @@ def _verify(folder: Path) -> None:
         )
 
 
-def _track(mix: Path, name: str, licence: str) -> SourceTrack:
+def _track(mix: Path, name: str, licence: str) -> Track:
     artist, underscore, title = name.partition("_")
     start = f"{name}_STEM_"
     try:
         stems = sorted((mix.parent / f"{name}{_STEMS}").iterdir(), key=lambda path: os.fsencode(path.name))
     except OSError:
         stems = []  # told when the track is prepared
-    return SourceTrack(
+    return Track(
         dataset="medleydb",
-        slug=track_slug(name),
         name=name,
         title=title if underscore else name,
         artist=artist,
         licence=licence,
-        split=None,
         files=(mix, *(path for path in stems if path.name.startswith(start) and path.suffix == ".wav")),
-        details={"id": in_letters(name)},
+        labelled_as=in_letters(name),
     )
 
 

@@ -17,17 +17,17 @@ import pandas as pd
 import yaml
 
 from data import audio, cache, ffmpeg
-from data.datasets.base import Dataset, Log, fetched, folder_or_archive
+from data.datasets.base import Dataset, Extracted, Log, fetched, folder_or_archive
 from data.demo.licence import LICENCE
 from data.download import RemoteFile
-from data.duplicates import medleydb_in_musdb18, name_key
+from data.duplicates import name_key, tracks_inside
 from data.errors import InputError
 from data.layout import Layout
 from data.recipe import Recipe
 from data.residual import StemSum
 from data.settings import Settings
 from data.text import plain
-from data.tracks import MIXTURE, VOCALS, Found, SourceTrack, found, track_slug
+from data.tracks import MIXTURE, VOCALS, Found, Track, found
 from data.walk import Folder, Walk, note, told
 
 _STEM_SUFFIX = ".stem.mp4"
@@ -106,18 +106,20 @@ class Musdb18(Dataset):
             )
         return found(tracks, walk.passed_over)
 
-    def extract(self, track: SourceTrack, metadata: pd.DataFrame, folder: Path) -> dict[str, Any]:
-        stems = {"stems": ["drums", "bass", "other", "vocals"], "vocal_stems": 1, "length_difference": 0}
+    def extract(self, track: Track, labels: pd.DataFrame, folder: Path) -> Extracted:
         if len(track.files) == 1:
-            frames = extract_stem_mp4(track.files[0], folder)
-            return {**stems, "frames": frames, "sample_rate": audio.SAMPLE_RATE}
-        form, residual = _extract_hq(track, folder)
-        return {
-            **stems,
-            "frames": form.frames,
-            "sample_rate": form.sample_rate,
-            "stem_sum_residual_db": residual,
-        }
+            frames, rate, residual = extract_stem_mp4(track.files[0], folder), audio.SAMPLE_RATE, None
+        else:
+            form, residual = _extract_hq(track, folder)
+            frames, rate = form.frames, form.sample_rate
+        return Extracted(
+            frames=frames,
+            sample_rate=rate,
+            stems=["drums", "bass", "other", "vocals"],
+            vocal_stems=1,
+            length_difference=0,
+            stem_sum_residual_db=residual,
+        )
 
 
 def extract_stem_mp4(path: Path, folder: Path) -> int:
@@ -169,13 +171,13 @@ def extract_stem_mp4(path: Path, folder: Path) -> int:
     return frames["mixture"]
 
 
-def _extract_hq(track: SourceTrack, folder: Path) -> tuple[audio.AudioInfo, float | None]:
+def _extract_hq(track: Track, folder: Path) -> tuple[audio.AudioInfo, float | None]:
     """Copy the two wav files that are needed; returns their form, and how far the mixture is from the stems' sum."""
     with TemporaryDirectory(dir=folder) as room:
         return _copy_hq(track, folder, room)
 
 
-def _copy_hq(track: SourceTrack, folder: Path, room: str) -> tuple[audio.AudioInfo, float | None]:
+def _copy_hq(track: Track, folder: Path, room: str) -> tuple[audio.AudioInfo, float | None]:
     files = [audio.as_wav(file, room) for file in track.files]
     mixture, vocals = (audio.info(file) for file in files)
     if _form(mixture) != _form(vocals):
@@ -204,7 +206,7 @@ def _subsets(folder: Folder) -> list[str]:
     return [path.name for path in folder.folders if path.name in ("train", "test")]
 
 
-def _subset(top: Folder, subset: str, walk: Walk) -> list[SourceTrack]:
+def _subset(top: Folder, subset: str, walk: Walk) -> list[Track]:
     """The tracks of one part. A name that is there as stem file and as folder counts once, as the file."""
     given = note(top.path / "licence.txt")
     stems: dict[str, tuple[Path, ...]] = {}
@@ -231,9 +233,8 @@ def _subset(top: Folder, subset: str, walk: Walk) -> list[SourceTrack]:
         artist, dash, title = name.partition(" - ")
         official = "validation" if subset == "train" and name in _setup()["validation_tracks"] else subset
         tracks.append(
-            SourceTrack(
+            Track(
                 dataset="musdb18",
-                slug=track_slug(name),
                 name=name,
                 title=title if dash else name,
                 artist=artist,
@@ -246,7 +247,7 @@ def _subset(top: Folder, subset: str, walk: Walk) -> list[SourceTrack]:
 
 
 def _licence(name: str) -> str:
-    return _LICENCE_OF_MEDLEYDB if name_key(name) in medleydb_in_musdb18() else _LICENCE
+    return _LICENCE_OF_MEDLEYDB if name_key(name) in tracks_inside("musdb18", of="medleydb") else _LICENCE
 
 
 def _generate(folder: Path, seed: int, log: Log) -> dict[str, Any]:

@@ -1,56 +1,35 @@
-"""A user's own stems: one folder a track, with a mixture and vocals, or vocals and an accompaniment.
+"""A user's own stems: one folder a track, with files that are its mixture, its target and the rest.
 
-Names of artist and title come from the folder's name, `Artist - Title`, or from a `track.yaml` in it. What is wrong
-with one track is kept until it is extracted, so that it stops no other.
+Which file is what, and what a folder says of its track, is `data.datasets.own_folders`'; here they are made one.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial, reduce
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from data import audio
-from data.cache import RECORD
-from data.datasets.base import Dataset, Log, folder_or_archive
+from data.datasets.base import Dataset, Extracted, Log, folder_or_archive
+from data.datasets.own_folders import LABELS, SUFFIXES, Files, tracks_in
 from data.errors import InputError
 from data.names import in_letters
 from data.normalise import canonical_blocks
+from data.residual import StemSum
 from data.settings import Settings
-from data.tracks import APART, MIXTURE, VOCALS, Found, SourceTrack, found, track_slug
-from data.walk import OURS, Folder, Walk, told
-from data.yaml_files import read_yaml
+from data.tracks import MIXTURE, VOCALS, Found, Track, found
+from data.walk import Walk, told
 
-_LOSSLESS = (".wav", ".wave", ".w64", ".rf64", ".flac", ".aiff", ".aif", ".aifc", ".caf", ".au", ".wv", ".ape", ".tta")
-_OTHERS = (".mp3", ".mp2", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".wma", ".mka", ".webm")
-SUFFIXES = _LOSSLESS + _OTHERS
-# What a file is, by its name without the suffix, in small letters.
-ROLES = {
-    "mixture": "mixture",
-    "mix": "mixture",
-    "vocals": "vocals",
-    "vocal": "vocals",
-    "accompaniment": "accompaniment",
-    "instrumental": "accompaniment",
-    "instrumentals": "accompaniment",
-}
-LABELS = "track.yaml"
-_LICENCE = "unknown (own stems)"
-_KEYS = ("artist", "title", "genre", "licence", "split")
-_SPLITS = ("train", "validation", "test")
-_LONGEST = 1000  # characters of a label
-_EXPECTED = f"a {LABELS} with any of {', '.join(_KEYS)}; split is one of {', '.join(_SPLITS)}"
+_NOTHING: audio.Audio = np.zeros((audio.CHANNELS, 0), np.float32)  # what a stem gives after its end
 
 
 class Own(Dataset):
-    """Folders `<track>/mixture + vocals` or `<track>/vocals + accompaniment`, each file of a kind that is decoded."""
+    """Folders of files that are called what they are, or of stems of which a note says which are the vocals."""
 
     name = "own"
     title = "Own stems"
@@ -66,164 +45,117 @@ class Own(Dataset):
         return folder_or_archive(settings, self.name, settings.own, log)
 
     def discover(self, folder: Path) -> Found:
-        walk, tracks = Walk(folder), []
-        for place in walk:
-            files = _files(place)
-            if any(files.values()) and any(path.name == RECORD for path in place.files):
-                walk.pass_over(place.path, OURS)
-            elif files["vocals"] and (files["mixture"] or files["accompaniment"]):
-                tracks.append(_track(place, folder, files))
-            elif lack := _lack(place, files):
-                walk.pass_over(place.path, lack)
+        walk = Walk(folder)
+        tracks = tracks_in(walk)
         if not tracks:
             passed = told(walk.passed_over, folder)
             raise InputError(
                 "own stems",
                 file=folder,
-                expected="folders with mixture and vocals, or vocals and accompaniment "
-                f"(each {', '.join(suffix[1:] for suffix in SUFFIXES)})",
+                expected="folders with mixture and vocals, or vocals and accompaniment, or with stems of which a "
+                f"{LABELS} says which are the vocals (each {', '.join(suffix[1:] for suffix in SUFFIXES)})",
                 found=f"no such folder; passed over: {passed}" if passed else "no such folder",
                 remedy="arrange the stems like this, or set ISOLATION_OWN to 'off'",
             )
         return found(tracks, walk.passed_over)
 
-    def extract(self, track: SourceTrack, metadata: pd.DataFrame, folder: Path) -> dict[str, Any]:
+    def extract(self, track: Track, labels: pd.DataFrame, folder: Path) -> Extracted:
         if problem := track.details.get("problem"):
             raise InputError(
                 "own stems",
-                file=track.files[0].parent,
+                file=track.files[-1].parent,  # the last is the file of labels, where there is one
                 expected=track.details["expected"],
                 found=problem,
-                remedy="keep one file of each kind, and mend track.yaml",
+                remedy=f"keep one file of each kind, and mend {LABELS}",
             )
-        files = {role: path for path in track.files if (role := _role(path)) is not None}
+        files = Files.of(track)
         with TemporaryDirectory(dir=folder) as room:
-            return _extract({name: audio.as_wav(path, room) for name, path in files.items()}, folder)
+            mixture, rest, target = (
+                [audio.as_wav(path, room) for path in paths] for paths in (files.mixture, files.rest, files.target)
+            )
+            together = _Together(mixture, rest, target, files.whole)
+            frames, residual = together.write(folder)
+        if files.whole:
+            stems, kinds = sorted(["vocals", "mixture" if mixture else "accompaniment"]), None
+        else:
+            kinds = sorted(in_letters(path.stem) for path in files.target)
+            stems = sorted([*kinds, *(in_letters(path.stem) for path in files.rest)])
+        return Extracted(
+            stems=stems,
+            vocal_kinds=kinds,
+            frames=frames,
+            sample_rate=min(form.sample_rate for form in together.forms),
+            vocal_stems=len(target),
+            length_difference=together.length_difference,
+            stem_sum_residual_db=residual,
+        )
 
 
-def _extract(files: dict[str, Path], folder: Path) -> dict[str, Any]:
-    rates = {name: audio.info(path) for name, path in files.items()}
-    other = "mixture" if "mixture" in files else "accompaniment"
-    lengths = {name: round(form.frames * audio.SAMPLE_RATE / form.sample_rate) for name, form in rates.items()}
-    subtype = audio.widest_subtype(form.subtype for form in rates.values())
-    if any(form.sample_rate != audio.SAMPLE_RATE for form in rates.values()):
-        subtype = "FLOAT"
-    write = partial(_write, files["vocals"], files[other], other == "mixture", folder, min(lengths.values()))
-    try:
-        frames = write(subtype)
-    except audio.ClippingError:
-        frames = write("FLOAT")
-    return {
-        "stems": sorted(files),
-        "frames": frames,
-        "sample_rate": rates["vocals"].sample_rate,
-        "vocal_stems": 1,
-        "length_difference": lengths["vocals"] - lengths[other],
-    }
+class _Together:
+    """Wavs of mixture, rest and target, brought to one rate, one length and two channels, and summed.
+
+    A whole target and one other file are cut to the shorter. Otherwise the track is as long as its mixture, or where
+    there is none, as its longest stem; a stem that ends earlier is silent from there on.
+    """
+
+    def __init__(self, mixture: list[Path], rest: list[Path], target: list[Path], whole: bool) -> None:
+        self._paths = [*mixture, *rest, *target]
+        self._mixture, self._rest, self._whole = len(mixture), len(rest), whole
+        self.forms = [audio.info(path) for path in self._paths]
+        self._lengths = [round(form.frames * audio.SAMPLE_RATE / form.sample_rate) for form in self.forms]
+
+    @property
+    def length_difference(self) -> int:
+        """How much longer a stem is than the mixture, or what stands for it: the largest difference, in frames."""
+        other = self._lengths[0] if self._mixture or self._whole else max(self._lengths)
+        return max((length - other for length in self._lengths), key=abs)
+
+    def write(self, folder: Path) -> tuple[int, float | None]:
+        """Write mixture and target; returns the frames, and how far a given mixture is from all stems, if all are."""
+        subtype = audio.widest_subtype(form.subtype for form in self.forms)
+        if any(form.sample_rate != audio.SAMPLE_RATE for form in self.forms):
+            subtype = "FLOAT"
+        try:
+            return self._write(folder, subtype)
+        except audio.ClippingError:
+            return self._write(folder, "FLOAT")
+
+    def _write(self, folder: Path, subtype: str) -> tuple[int, float | None]:
+        # Resampling may give a frame more than reckoned.
+        create = partial(audio.Writer, frames=self._until(self._lengths) + audio.BLOCK)
+        frames, residual = 0, StemSum()
+        with (
+            create(folder / MIXTURE, audio.SAMPLE_RATE, subtype) as mixture_wav,
+            create(folder / VOCALS, audio.SAMPLE_RATE, subtype) as target_wav,
+        ):
+            for mixture, rest, target in self._blocks():
+                whole = target + rest if mixture is None else mixture
+                residual.feed(whole, [rest, target])
+                mixture_wav.write(whole)
+                target_wav.write(target)
+                frames += target.shape[1]
+        return frames, residual.decibels() if self._mixture and self._rest else None
+
+    def _until(self, lengths: Sequence[int]) -> int:
+        """Where the track ends, of these lengths of its files."""
+        return min(lengths) if self._whole else lengths[0] if self._mixture else max(lengths)
+
+    def _blocks(self) -> Iterator[tuple[audio.Audio | None, audio.Audio, audio.Audio]]:
+        """The mixture, if one is given, the rest and the target, a second at a time."""
+        first, second = self._mixture, self._mixture + self._rest
+        for blocks in zip_longest(*map(canonical_blocks, self._paths), fillvalue=_NOTHING):
+            frames = self._until([block.shape[1] for block in blocks])
+            if frames == 0:
+                return
+            parts = [_exactly(block, frames) for block in blocks]
+            yield parts[0] if first else None, _sum(parts[first:second], frames), _sum(parts[second:], frames)
 
 
-def _write(vocals_file: Path, other_file: Path, is_mixture: bool, folder: Path, length: int, subtype: str) -> int:
-    """Write mixture and vocals as long as the shorter of the two files, about `length`; returns the frames."""
-    frames, room = 0, {"frames": length + audio.BLOCK}  # resampling may give a frame more than reckoned
-    with (
-        audio.Writer(folder / MIXTURE, audio.SAMPLE_RATE, subtype, **room) as mixture_wav,
-        audio.Writer(folder / VOCALS, audio.SAMPLE_RATE, subtype, **room) as vocals_wav,
-    ):
-        for vocals, other in _together(vocals_file, other_file):
-            mixture_wav.write(other if is_mixture else vocals + other)
-            vocals_wav.write(vocals)
-            frames += vocals.shape[1]
-    return frames
+def _exactly(block: audio.Audio, frames: int) -> audio.Audio:
+    """The first frames of a block, silence behind them where it has less."""
+    missing = frames - block.shape[1]
+    return np.pad(block, ((0, 0), (0, missing))) if missing > 0 else np.ascontiguousarray(block[:, :frames])
 
 
-def _together(first: Path, second: Path) -> Iterator[tuple[audio.Audio, audio.Audio]]:
-    for one, two in zip(canonical_blocks(first), canonical_blocks(second), strict=False):
-        frames = min(one.shape[1], two.shape[1])
-        yield np.ascontiguousarray(one[:, :frames]), np.ascontiguousarray(two[:, :frames])
-
-
-def _role(path: Path) -> str | None:
-    """What a file is in its track, None for a file of another name or kind."""
-    return ROLES.get(path.stem.lower()) if path.suffix.lower() in SUFFIXES else None
-
-
-def _files(folder: Folder) -> dict[str, list[Path]]:
-    """The files of each role in a folder."""
-    files: dict[str, list[Path]] = {role: [] for role in ROLES.values()}
-    for path in folder.files:
-        if (role := _role(path)) is not None:
-            files[role].append(path)
-    return files
-
-
-def _lack(folder: Folder, files: dict[str, list[Path]]) -> str | None:
-    """What a folder lacks to be a track; None where it does not look like one."""
-    odd = [f"{name} is {kind}" for name, kind in folder.odd.items() if _role(Path(name)) is not None]
-    sound = [path for path in folder.files if path.suffix.lower() in SUFFIXES]
-    if odd:
-        return ", ".join(odd)
-    if not sound:
-        return None
-    if files["vocals"]:
-        return "vocals, but neither mixture nor accompaniment"
-    # Voices that were exported one by one: nothing says yet that they belong together.
-    alike = [path.name for path in sound if re.search(r"vocal|vox|voice", path.stem, re.IGNORECASE)]
-    if alike:
-        return f"no file called vocals, but {', '.join(alike[:3])}"
-    return "no vocals" if files["mixture"] or files["accompaniment"] else "audio, but none called vocals"
-
-
-def _track(folder: Folder, root: Path, files: dict[str, list[Path]]) -> SourceTrack:
-    """The track in one folder; what is wrong with it is kept for `extract`."""
-    called = root.name if folder.path == root else folder.path.name
-    artist, dash, title = called.partition(" - ")
-    labels: dict[str, str] = {}
-    details: dict[str, str] = {}
-    named = sorted({p.name for p in folder.files} | set(folder.odd), key=os.fsencode)
-    notes = [folder.path / name for name in named if name.lower() in (LABELS, "track.yml")]
-    if len(notes) == 1:
-        labels, problem = _read_labels(notes[0])
-        if problem:
-            details = {"problem": problem, "expected": _EXPECTED}
-    elif notes:
-        details = {"problem": ", ".join(path.name for path in notes), "expected": f"one {LABELS}"}
-    kinds = ("mixture", "vocals") if files["mixture"] else ("vocals", "accompaniment")
-    several = [path.name for kind in kinds for path in files[kind] if len(files[kind]) > 1]
-    if several:
-        details = {"problem": in_letters(", ".join(several)), "expected": "one file of each kind"}
-    # In the root itself, no name may be the one that a folder in it has.
-    name = f"{root.name}{APART}" if folder.path == root else folder.path.relative_to(root).as_posix()
-    return SourceTrack(
-        dataset="own",
-        slug=track_slug(called if folder.path == root else name),
-        name=name,
-        title=labels.get("title", title if dash else called),
-        # Without a name for the artist every track is an artist of its own: nothing says which belong together.
-        artist=labels.get("artist", artist),
-        licence=labels.get("licence", _LICENCE),
-        split=labels.get("split"),
-        genre=labels.get("genre", ""),
-        files=(*(files[kind][0] for kind in kinds), *(path for path in notes if path in folder.files)),
-        details=details,
-    )
-
-
-def _read_labels(file: Path) -> tuple[dict[str, str], str | None]:
-    """What `track.yaml` says, and what is wrong with it if anything is."""
-    try:
-        content = read_yaml(file, "labels", expected=_EXPECTED, remedy="mend it", words=True)
-    except InputError as error:
-        return {}, error.found
-    if content is None:
-        return {}, None
-    if not isinstance(content, dict):
-        return {}, f"{content!r:.200}"
-    said = {key: value for key, value in content.items() if value is not None}
-    wrong = [
-        f"{key}: {value!r:.200}"
-        for key, value in said.items()
-        if key not in _KEYS or not isinstance(value, str) or len(value) > _LONGEST
-    ]
-    if said.get("split", "train") not in _SPLITS:
-        wrong.append(f"split: {said['split']!r:.200}")
-    return ({}, "; ".join(wrong[:3])) if wrong else (said, None)
+def _sum(parts: Sequence[audio.Audio], frames: int) -> audio.Audio:
+    return reduce(np.add, parts) if parts else np.zeros((audio.CHANNELS, frames), np.float32)

@@ -179,7 +179,7 @@ def test_medleydb_metadata_is_fetched_when_no_folder_is_named(
         records_url=server.url("records"),
         download_token=SecretStr(SECRET),
     )
-    table, problems = MedleyDB().read_metadata(settings, quiet)
+    table, problems = MedleyDB().read_labels(settings, quiet)
     assert (list(table["id"]), problems) == (["A_Song"], [])
     assert server.tokens == [None]
 
@@ -205,13 +205,13 @@ def test_metadata_of_the_pinned_commit_is_verified_by_its_content(
     gains.write_text("A_Song: {1: 0.6}")
     server.put("pinned", zipped(tmp_path / "source"))
     with pytest.raises(InputError, match="metadata") as caught:
-        MedleyDB().read_metadata(settings, quiet)
+        MedleyDB().read_labels(settings, quiet)
     assert "ISOLATION_MEDLEYDB_METADATA" in caught.value.remedy
     assert not list((tmp_path / "storage").rglob("*.zip"))
     gains.write_text("A_Song: {1: 0.5}")
     (source / "README.md").write_text("and does")
     server.put("pinned", zipped(tmp_path / "source"))
-    table, _ = MedleyDB().read_metadata(settings, quiet)
+    table, _ = MedleyDB().read_labels(settings, quiet)
     assert list(table["published_gain"]) == [0.5]
 
 

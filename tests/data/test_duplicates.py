@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.duplicates import find_duplicates, load_fingerprints, medleydb_in_musdb18, name_key, recognise
+from data import duplicates
+from data.duplicates import find_duplicates, load_fingerprints, name_key, recognise, tracks_inside
 from data.recognition import ROWS
 
 PRECEDENCE = ["musdb18", "medleydb", "own"]
@@ -29,8 +30,9 @@ SHARED = (
 
 
 def test_the_registry_holds_46_tracks() -> None:
-    assert len(medleydb_in_musdb18()) == 46
-    assert name_key("A Classic Education", "Night Owl") in medleydb_in_musdb18()
+    shared = tracks_inside("musdb18", of="medleydb")
+    assert len(shared) == 46
+    assert name_key("A Classic Education", "Night Owl") in shared
 
 
 def test_known_copies_give_way_to_musdb18() -> None:
@@ -49,6 +51,29 @@ def test_known_copies_are_dropped_even_where_musdb18_spells_them_otherwise() -> 
 @pytest.mark.parametrize("others", [[], [("musdb18/x", "Al James", "Schoolboy Facination", "test")]])
 def test_without_musdb18s_training_part_nothing_is_a_known_copy(others: list[tuple[str, str, str, str]]) -> None:
     assert find_duplicates(manifest(*SHARED, *others), {}, PRECEDENCE).empty
+
+
+def test_which_datasets_overlap_stands_in_the_rows_of_the_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = tmp_path / "registry.yaml"
+    registry.write_text(
+        "- {dataset: duets, inside: medleydb, splits: [test], tracks: [Ann_One, Bob_Two]}\n"
+        "- {dataset: own, inside: duets, splits: [train], tracks: [Cid Three]}\n"
+    )
+    monkeypatch.setattr(duplicates, "_REGISTRY", registry)
+    monkeypatch.setattr(duplicates, "overlaps", duplicates.overlaps.__wrapped__)
+    table = manifest(
+        ("duets/ann-one", "Ann", "One", "train"),
+        ("duets/dot-four", "Dot", "Four", "train"),
+        ("medleydb/x", "Ann", "One", "test"),
+        ("own/cid-three", "Cid", "Three", None),
+    )
+    found = find_duplicates(table, {}, ["medleydb", "duets", "own"])
+    assert list(found["track_id"]) == ["duets/ann-one", "own/cid-three"]
+    assert found["original"].fillna("").to_list() == ["medleydb/x", ""]
+    assert tracks_inside("duets", of="own") == {"cidthree"}
+    assert tracks_inside("musdb18", of="medleydb") == set()
 
 
 def test_the_same_recording_under_two_names_is_found_by_what_is_heard() -> None:

@@ -4,7 +4,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,21 +14,21 @@ import yaml
 from small_datasets import RATE, metadata_of, tone, write_medleydb_track
 
 from data import audio, medleydb_metadata
-from data.datasets.base import Dataset
+from data.datasets.base import Dataset, Extracted
 from data.datasets.medleydb import MedleyDB
 from data.errors import InputError
 from data.preparation import TrackJob, raw_version
 from data.settings import Settings
-from data.sources import IndexedTrack
+from data.tracks import Track
 
 STEP = 2.0**-15
 
 
-def extract(root: Path, name: str, gains: Literal["measured", "none"] = "none") -> dict[str, Any]:
+def extract(root: Path, name: str, gains: Literal["measured", "none"] = "none") -> Extracted:
     """Extract the track `name` of the dataset in `root/audio` and `root/metadata` into `root/out`."""
     (root / "out").mkdir(exist_ok=True)
     table, _ = medleydb_metadata.read_folder(root / "metadata")
-    (track,) = [track for track in MedleyDB().discover(root / "audio") if track.details["id"] == name]
+    (track,) = [track for track in MedleyDB().discover(root / "audio") if track.labelled_as == name]
     return MedleyDB(gains).extract(track, table[table["id"] == name], root / "out")
 
 
@@ -41,8 +41,8 @@ def test_vocals_are_the_sum_of_all_vocal_stems_and_raw_is_ignored(tmp_path: Path
     np.testing.assert_allclose(vocals.T, stems[1] + stems[3] + stems[4], atol=STEP)
     mixture, _ = audio.read(tmp_path / "out" / "mixture.wav")
     np.testing.assert_array_equal(mixture, audio.read(tmp_path / "audio" / "A_Song" / "A_Song_MIX.wav")[0])
-    assert measured["vocal_stems"] == 3
-    assert measured["stem_sum_residual_db"] < -50  # the mix is a scaled sum
+    assert measured.vocal_stems == 3
+    assert measured.stem_sum_residual_db < -50  # the mix is a scaled sum
 
 
 def bounced(root: Path, instruments: list[str], gains: np.ndarray, subtype: str = "PCM_24") -> list[np.ndarray]:
@@ -63,12 +63,12 @@ def test_vocal_stems_are_summed_as_loud_as_the_mix_has_them(tmp_path: Path, subt
     measured = extract(tmp_path, "A_Song", "measured")
     vocals, _ = audio.read(tmp_path / "out" / "vocals.wav")
     np.testing.assert_allclose(vocals.T, stems[1] * GAINS[1] + stems[2] * GAINS[2], atol=1e-3)
-    np.testing.assert_allclose(measured["vocal_stem_gains_left"], GAINS[1:, 0], rtol=0.01)
-    np.testing.assert_allclose(measured["vocal_stem_gains_right"], GAINS[1:, 1], rtol=0.01)
+    np.testing.assert_allclose(measured.vocal_stem_gains_left, GAINS[1:, 0], rtol=0.01)
+    np.testing.assert_allclose(measured.vocal_stem_gains_right, GAINS[1:, 1], rtol=0.01)
     # Between the steps of 16 bit: a scaled sample needs finer ones.
     assert audio.info(tmp_path / "out" / "vocals.wav").subtype == {"PCM_16": "PCM_24"}.get(subtype, subtype)
-    assert measured["gains_applied"]
-    assert measured["fitted_residual_db"] < -50 < -15 < measured["stem_sum_residual_db"]
+    assert measured.gains_applied
+    assert measured.fitted_residual_db < -50 < -15 < measured.stem_sum_residual_db
     # What is left of the mix holds no voice any more: only the piano, at the level that the mix has it at.
     mixture, _ = audio.read(tmp_path / "out" / "mixture.wav")
     np.testing.assert_allclose((mixture - vocals).T, stems[0] * GAINS[0], atol=1e-3)
@@ -92,8 +92,8 @@ def test_without_gains_the_sum_is_plain_and_the_levels_are_told_all_the_same(tmp
             first, second = (stem[start : start + audio.BLOCK].T.astype(np.float32) for stem in stems[1:])
             wav.write(first + second)
     assert vocals == (tmp_path / "plain.wav").read_bytes()
-    assert not measured["gains_applied"]
-    np.testing.assert_allclose(measured["vocal_stem_gains_left"], GAINS[1:, 0], rtol=0.01)
+    assert not measured.gains_applied
+    np.testing.assert_allclose(measured.vocal_stem_gains_left, GAINS[1:, 0], rtol=0.01)
 
 
 def test_a_voice_that_no_integer_can_hold_at_its_level_is_written_as_it_is(tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_stems_that_the_mix_is_not_made_of_stay_as_they_were_published(tmp_path:
     other = tone(4.0, 777)
     soundfile.write(tmp_path / "audio" / "A_Song" / "A_Song_MIX.wav", other, RATE, subtype="PCM_24")
     measured = extract(tmp_path, "A_Song", "measured")
-    assert not measured["gains_applied"]
-    assert measured["fitted_residual_db"] > -3
+    assert not measured.gains_applied
+    assert measured.fitted_residual_db > -3
     np.testing.assert_allclose(audio.read(tmp_path / "out" / "vocals.wav")[0].T, stems[1], atol=1e-6)
 
 
@@ -127,10 +127,10 @@ def test_a_gain_that_cannot_be_measured_is_null_and_a_doubtful_one_has_its_reaso
     mix = stems[0] + 0.7 * stems[1] * [1, 0] + stems[2]
     soundfile.write(tmp_path / "audio" / "A_Song" / "A_Song_MIX.wav", mix, RATE, subtype="PCM_24")
     measured = extract(tmp_path, "A_Song", "measured")
-    assert measured["vocal_stem_gains_left"] == [pytest.approx(0.7, rel=0.01), None]
-    assert measured["vocal_stem_gains_right"] == [None, None]
-    assert [fault.split()[:2] for fault in measured["vocal_gain_faults"]] == [["S03", "left"], ["S03", "right"]]
-    json.dumps(measured, allow_nan=False)
+    assert measured.vocal_stem_gains_left == [pytest.approx(0.7, rel=0.01), None]
+    assert measured.vocal_stem_gains_right == [None, None]
+    assert [fault.split()[:2] for fault in measured.vocal_gain_faults] == [["S03", "left"], ["S03", "right"]]
+    json.dumps(measured.said(), allow_nan=False)
 
 
 def test_which_gains_are_used_is_part_of_the_recipe_unless_none_are(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_labels_that_came_later_leave_a_track_what_it_was_where_they_are_empty(t
     for name in ("A_Song", "B_Song"):
         write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", name, ["piano", "male singer"])
     table, _ = medleydb_metadata.read_folder(tmp_path / "metadata")
-    row = IndexedTrack("a-song", "Song", "A", "CC0", None, "", (), {})
+    row = Track(dataset="medleydb", name="A_Song", title="Song", artist="A", licence="CC0", files=())
 
     def version(labels: pd.DataFrame) -> str:
         return raw_version(TrackJob(tmp_path, MedleyDB(), row, labels[labels["id"] == "A_Song"]))
@@ -187,7 +187,7 @@ def test_unreadable_coefficients_are_told_and_the_metadata_is_read(tmp_path: Pat
 def test_a_published_gain_stands_beside_the_measured_one(tmp_path: Path) -> None:
     bounced(tmp_path, BAND, GAINS)
     (tmp_path / "metadata" / "mixing_coefficients.yaml").write_text("A_Song: {1: 0.5, 3: 0.8}\n")
-    assert extract(tmp_path, "A_Song", "measured")["vocal_stem_gains_published"] == [None, 0.8]
+    assert extract(tmp_path, "A_Song", "measured").vocal_stem_gains_published == [None, 0.8]
 
 
 # Stems of the EXTRA collection, which lies beside versions 1 and 2 in the same repository, that are a voice and more.
@@ -217,8 +217,8 @@ def test_a_stem_that_is_voice_and_instrument_is_summed_and_named(tmp_path: Path,
     content["stems"]["S02"]["instrument"] = EXTRA[name].split("; ")  # type: ignore[index]
     (tmp_path / "metadata" / f"{name}_METADATA.yaml").write_text(yaml.safe_dump(content))
     measured = extract(tmp_path, name)
-    assert measured["vocal_stems"] == 1
-    assert measured["mixed_stems"] == [f"S02: {EXTRA[name]}"]
+    assert measured.vocal_stems == 1
+    assert measured.mixed_stems == [f"S02: {EXTRA[name]}"]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_raw_tracks_of_another_form_say_nothing(tmp_path: Path, raw: object) -> 
 
 def test_a_track_without_vocal_stem_gives_silence(tmp_path: Path) -> None:
     write_medleydb_track(tmp_path / "audio", tmp_path / "metadata", "A_Song", ["piano", "violin"])
-    assert extract(tmp_path, "A_Song")["vocal_stems"] == 0
+    assert extract(tmp_path, "A_Song").vocal_stems == 0
     vocals, _ = audio.read(tmp_path / "out" / "vocals.wav")
     assert vocals.shape == (2, 2 * RATE)
     assert not vocals.any()
@@ -271,7 +271,7 @@ def test_mono_and_unequal_stems_are_summed_into_the_length_of_the_mix(tmp_path: 
     expected = long[: 2 * RATE].copy()
     expected[:RATE] += short[:, None]
     np.testing.assert_allclose(audio.read(tmp_path / "out" / "vocals.wav")[0].T, expected, atol=1e-6)
-    assert measured["length_difference"] == -RATE
+    assert measured.length_difference == -RATE
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_copies_of_a_metadata_file_count_once(tmp_path: Path) -> None:
     (tmp_path / "metadata" / "repository").mkdir()
     content = metadata_of("A_Song", ["piano", "female singer"], website="another page, which says nothing of the sound")
     (tmp_path / "metadata" / "repository" / "A_Song_METADATA.yaml").write_text(yaml.safe_dump(content))
-    assert extract(tmp_path, "A_Song")["vocal_stems"] == 1
+    assert extract(tmp_path, "A_Song").vocal_stems == 1
     np.testing.assert_allclose(audio.read(tmp_path / "out" / "vocals.wav")[0].T, stems[1], atol=STEP)
 
 
@@ -500,7 +500,7 @@ def test_a_stem_that_does_not_tell_its_length_is_summed_whole(tmp_path: Path) ->
     content[at : at + 4] = b"\xff\xff\xff\x7f"
     file.write_bytes(content)
     measured = extract(tmp_path, "A_Song", "none")
-    assert measured["length_difference"] == 0
+    assert measured.length_difference == 0
     np.testing.assert_array_equal(audio.read(tmp_path / "out" / "vocals.wav")[0], stems[1].T.astype(np.float32))
 
 

@@ -17,7 +17,7 @@ from data import audio
 from data.datasets.musdb18 import Musdb18, extract_stem_mp4
 from data.errors import InputError
 from data.settings import Settings
-from data.tracks import SourceTrack
+from data.tracks import Track
 
 NO_METADATA = pd.DataFrame()
 
@@ -36,7 +36,7 @@ def empty(folder: Path) -> Path:
     return folder
 
 
-def only_track(root: Path) -> SourceTrack:
+def only_track(root: Path) -> Track:
     (track,) = Musdb18().discover(root)
     return track
 

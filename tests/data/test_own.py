@@ -12,10 +12,11 @@ import soundfile
 from small_datasets import RATE, tone
 
 from data import audio
+from data.datasets.base import Extracted
 from data.datasets.own import Own
 from data.errors import InputError
 from data.settings import Settings
-from data.tracks import SourceTrack
+from data.tracks import Track
 
 
 def write(folder: Path, **files: np.ndarray) -> Path:
@@ -26,7 +27,7 @@ def write(folder: Path, **files: np.ndarray) -> Path:
     return folder
 
 
-def extract(root: Path) -> tuple[SourceTrack, dict[str, object], np.ndarray, np.ndarray]:
+def extract(root: Path) -> tuple[Track, Extracted, np.ndarray, np.ndarray]:
     (track,) = Own().discover(root)
     out = root.parent / "out"
     out.mkdir()
@@ -40,7 +41,7 @@ def test_mixture_and_vocals_are_kept_as_they_are(tmp_path: Path) -> None:
     assert (track.slug, track.artist, track.title) == ("ann-one", "Ann", "One")
     for name, samples in (("mixture", mixture), ("vocals", vocals)):
         np.testing.assert_array_equal(samples, audio.read(tmp_path / "own" / "Ann - One" / f"{name}.wav")[0])
-    assert measured["length_difference"] == 0
+    assert measured.length_difference == 0
 
 
 def test_vocals_and_accompaniment_become_their_sum_without_clipping(tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_files_of_different_rate_channels_and_length_are_brought_together(tmp_pa
     soundfile.write(folder / "vocals.wav", tone(1.5, 330, rate=48000)[:, 0], 48000)
     _, measured, mixture, vocals = extract(tmp_path / "own")
     assert mixture.shape == vocals.shape == (2, RATE * 3 // 2)
-    assert measured["length_difference"] == -RATE // 2
+    assert measured.length_difference == -RATE // 2
     time = np.arange(RATE) / RATE
     expected = 0.2 * (0.6 + 0.4 * np.sin(2 * np.pi * 0.7 * time)) * np.sin(2 * np.pi * 330 * time)
     np.testing.assert_allclose(vocals[0, 100:RATE], expected[100:], atol=1e-3)
@@ -76,7 +77,7 @@ def test_vocals_that_are_longer_are_cut_to_the_accompaniment(tmp_path: Path) -> 
     write(tmp_path / "own" / "A", vocals_wav=tone(2.5, 330), accompaniment_wav=tone(1.2))
     _, measured, mixture, vocals = extract(tmp_path / "own")
     assert mixture.shape == vocals.shape == (2, round(1.2 * RATE))
-    assert measured["length_difference"] == round(1.3 * RATE)
+    assert measured.length_difference == round(1.3 * RATE)
 
 
 def test_labels_beside_the_files_are_used(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_other_names_and_kinds_of_files_are_taken(tmp_path: Path) -> None:
         out = tmp_path / track.slug
         out.mkdir()
         measured = Own().extract(track, pd.DataFrame(), out)
-        assert set(measured["stems"]) in ({"mixture", "vocals"}, {"accompaniment", "vocals"})
+        assert set(measured.stems) in ({"mixture", "vocals"}, {"accompaniment", "vocals"})
 
 
 def test_two_names_of_one_kind_of_file_are_refused(tmp_path: Path) -> None:
@@ -150,7 +151,13 @@ def test_what_nearly_is_a_track_is_named_with_its_reason(tmp_path: Path) -> None
     sound, own = tone(0.2), tmp_path / "own"
     write(own / "Good", mixture_wav=sound, vocals_wav=sound)
     write(own / "Lead", mixture_wav=sound)
-    soundfile.write(own / "Lead" / "Vocals (lead).wav", sound, RATE)
+    soundfile.write(own / "Lead" / "Lead vocals.wav", sound, RATE)
+    write(own / "Parts", mixture_wav=sound)
+    soundfile.write(own / "Parts" / "vocals-lead.wav", sound, RATE)
+    (own / "Parts" / "vocals-choir.wav").symlink_to("nowhere")
+    write(own / "Session" / "stems", drums_wav=sound)
+    write(own / "Noted", drums_wav=sound)
+    (own / "Noted" / "track.yaml").write_text("vokals: [drums]\n")
     write(own / "Alone", vocals_wav=sound)
     write(own / "Played", mixture_wav=sound)
     write(own / "Bounces", drums_wav=sound)
@@ -165,7 +172,10 @@ def test_what_nearly_is_a_track_is_named_with_its_reason(tmp_path: Path) -> None
     tracks = Own().discover(own)
     assert [track.title for track in tracks] == ["Good"]
     assert {one.path.name: one.reason for one in tracks.passed_over} == {
-        "Lead": "no file called vocals, but Vocals (lead).wav",
+        "Lead": "no file called vocals, but Lead vocals.wav",
+        "Parts": "vocals-choir.wav is a broken link",
+        "stems": "stems, but no track.yaml beside them that says which are vocals",
+        "Noted": "a track.yaml that cannot be used (vokals: ['drums'])",
         "Alone": "vocals, but neither mixture nor accompaniment",
         "Played": "no vocals",
         "Bounces": "audio, but none called vocals",
@@ -263,7 +273,7 @@ def test_files_whose_headers_do_not_tell_their_length_are_stored_whole(tmp_path:
     (folder / "mixture.wav").write_bytes(content)
     _, measured, mixture, _ = extract(tmp_path / "own")
     np.testing.assert_array_equal(mixture, audio.read(folder / "plain.wav")[0])
-    assert measured["frames"] == RATE
+    assert measured.frames == RATE
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mixture.wav", "vocals.wav"]
 
 

@@ -24,7 +24,7 @@ from data.medleydb_metadata import STEMS, read_folder
 from data.preparation import prepare_track, track_jobs
 from data.settings import Settings
 from data.sources import INDEX, build_index, indexed_tracks, source_changed
-from data.tracks import SourceTrack, track_slug
+from data.tracks import Track
 
 
 @dataclass
@@ -113,7 +113,7 @@ def test_names_that_are_no_text_are_indexed_opened_and_seen_to_change(source: So
     source.add("A - B", 210)
     assert source.index() == {"S\\xfcng 1": "caf-xe9-s-xfcng-1", "B": "a-b"}
     odd = next(row for row in indexed_tracks(source.storage, "own") if row.slug != "a-b")
-    assert odd.files[0].place.read_bytes() == (source.folder / name / "mixture.wav").read_bytes()
+    assert odd.files[0].read_bytes() == (source.folder / name / "mixture.wav").read_bytes()
     for job in track_jobs(source.settings, source.dataset).values():
         assert prepare_track(job).problem is None
     os.utime(source.folder / name / "vocals.wav", ns=(5, 5))
@@ -194,14 +194,14 @@ def test_a_damaged_table_of_names_is_told_and_not_forgotten(source: Source) -> N
 class Plain(Own):
     """A reader that knows nothing of names and walks: files `<song>.wav` anywhere below a folder."""
 
-    def discover(self, folder: Path) -> list[SourceTrack]:  # type: ignore[override]
+    def discover(self, folder: Path) -> list[Track]:  # type: ignore[override]
         return [
-            SourceTrack("own", track_slug(path.stem), path.stem, "", "CC0", None, (path,))
+            Track(dataset="own", name=path.stem, title=path.stem, artist="", licence="CC0", files=(path,))
             for path in sorted(folder.rglob("*.wav"))
         ]
 
 
-def test_a_reader_that_gives_slugs_alone_has_the_same_promises(source: Source) -> None:
+def test_a_reader_that_gives_a_list_has_the_same_promises(source: Source) -> None:
     source.dataset = Plain()
     source.storage = source.folder / "results"
     for name in ("C", "D", "@eaDir/E", "results/own/F"):

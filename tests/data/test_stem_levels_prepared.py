@@ -39,7 +39,7 @@ def ingest(root: Path) -> None:
     settings = site(root, "measured")
     index = build_index(MedleyDB(), settings, lambda _: None, ExecutorEngine())
     INDEX.write(Layout(settings.root).index("medleydb"), index)
-    labels, _ = MedleyDB().read_metadata(settings, lambda _: None)
+    labels, _ = MedleyDB().read_labels(settings, lambda _: None)
     STEMS.write(Layout(settings.root).labels("medleydb"), labels)
 
 

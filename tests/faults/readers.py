@@ -168,6 +168,18 @@ def _labelled(folder: Path) -> None:
     Own().extract(found, pd.DataFrame(), folder / "out")
 
 
+def _chosen(folder: Path) -> None:
+    """Stems of which a note says which are the vocals: whatever it says, what is written is whole."""
+    track = _own_folder(folder)
+    (track / "stems").mkdir()
+    os.rename(folder / "track.yaml", track / "track.yaml")
+    for name in ("lead", "drums"):
+        os.rename(track / ("vocals.wav" if name == "lead" else "mixture.wav"), track / "stems" / f"{name}.wav")
+    (folder / "out").mkdir()
+    Own().extract(Own().discover(folder)[0], pd.DataFrame(), folder / "out")
+    _extracted(folder / "out")
+
+
 def _licence(folder: Path) -> None:
     write_hq_track(folder / "train" / "Ann - One", 0.05)
     assert len(Musdb18().discover(folder)) == 1
@@ -394,7 +406,7 @@ def _index(folder: Path) -> None:
     place.mkdir(parents=True)
     os.replace(folder / INDEX.file, INDEX.path(place))
     for track in indexed_tracks(folder / "root", "own"):
-        for file in track.files:
+        for file in track.indexed:
             file.stands()
 
 
@@ -623,6 +635,8 @@ def _readers() -> Iterator[Reader]:
     yield Reader(
         "track.yaml", "yaml", _seeds(b"artist: Ann\ntitle: One\nsplit: test\n"), "track.yaml", _labelled, 1, found=True
     )
+    choice = _seeds(b"artist: Ann\nvocals: [lead]\n", b"vocals: lead.wav\ntitle: One\n")
+    yield Reader("choice of own stems", "yaml", choice, "track.yaml", _chosen, 1)
     yield Reader("licence.txt", "bytes", _seeds(b"CC0\n"), "licence.txt", _licence, 0.3, found=True)
     yield Reader("names of own tracks", "bytes", _seeds(_NAMES), "names", _named, 0.5)
     yield Reader("audio by libsndfile", "bytes", _sounds, "sound", _read_audio, 3, found=True)
