@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets import evaluation, lanes, promotion, reporting, separators, training_set
+from assets import ballot, championship, evaluation, lanes, leaderboard, promotion, reporting, separators, training_set
 from assets.recording import with_parameters
 from data.engine import ExecutorEngine
 from data.settings import Settings, load_settings
@@ -25,13 +25,16 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             *(with_parameters(asset, parameters) for asset in training_set.ASSETS),
             *(with_parameters(asset, parameters) for asset in separators.ASSETS),
             *evaluation.ASSETS,
+            *leaderboard.ASSETS,
+            *ballot.ASSETS,
+            *championship.ASSETS,
             *promotion.ASSETS,
             *reporting.ASSETS,
         ],
         asset_checks=[
             *(check for lane in lanes.LANES for check in lane.checks),
             *training_set.CHECKS,
-            *evaluation.CHECKS,
+            *leaderboard.CHECKS,
             *promotion.CHECKS,
         ],
         jobs=JOBS,
