@@ -39,6 +39,7 @@ from models.evaluate import SCORES as SCORES_TABLE
 from models.evaluate import summarise
 from models.fairness import FairScores, Scored, side_by_side, told, why_outdated
 from models.launch import LESS_MEMORY_MEASURING
+from models.measures import added
 
 GROUP = "evaluation"
 ICA_BASELINE = dg.AssetKey([GROUP, "ica_baseline"])
@@ -175,7 +176,7 @@ def fair_tracks(settings: Settings, name: str) -> tuple[pd.DataFrame, dict[str, 
 def ica_recipe(settings: Settings, tracks: pd.DataFrame | None = None) -> Recipe:
     """What the baselines' scores are made of. `tracks` are the held-out ones, for whoever has read them."""
     scored = held_out_tracks(settings.root) if tracks is None else tracks
-    return Recipe(_BASELINE_CODE, {}, {"held_out": SCORED.version(scored)})
+    return Recipe(_BASELINE_CODE, added(), {"held_out": SCORED.version(scored)})
 
 
 def scores_recipe(settings: Settings, name: str, tracks: pd.DataFrame | None = None) -> Recipe:
@@ -185,7 +186,7 @@ def scores_recipe(settings: Settings, name: str, tracks: pd.DataFrame | None = N
     """
     scored = fair_tracks(settings, name)[0] if tracks is None else tracks
     inputs = {"held_out": SCORED.version(scored), "checkpoint": upstream(settings.root, CHECKPOINT, name).version}
-    return Recipe(_SCORES_CODE, {}, inputs)
+    return Recipe(_SCORES_CODE, added(), inputs)
 
 
 def held_out_tracks(root: Path) -> pd.DataFrame:
@@ -210,3 +211,4 @@ def _show_scores(folder: Path) -> Metadata:
 
 
 ASSETS = [ica_baseline, scores]
+PARAMETERS = {key: lambda _: added() for key in (ICA_BASELINE, SCORES)}

@@ -1,5 +1,6 @@
 """The leaderboard: whatever may stand side by side, and the check that nobody on it was trained on what it shows."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from data.settings import Settings
 from models.evaluate import BASELINES, coverage, summarise
 from models.evaluate import SCORES as SCORES_TABLE
 from models.fairness import FairScores, trained_on_scored
+from models.measures import USDR, ranking
 
 LEADERBOARD = dg.AssetKey([GROUP, "leaderboard"])
 _CODE_VERSION = "4"
@@ -25,7 +27,7 @@ _CODE_VERSION = "4"
     group_name=GROUP,
     owners=OWNERS,
     deps=[SCORES, ICA_BASELINE, SPLITS],
-    description="All candidates, baselines and published separators side by side; uSDR and cSDR in columns of their "
+    description="All candidates, baselines and published separators side by side; every measure in a column of its "
     "own, with the data each number stands for. Own numbers stand over the tracks that all have in common.",
     kinds={"parquet"},
     code_version=_CODE_VERSION,
@@ -36,18 +38,21 @@ def leaderboard(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Se
         context.log.info(sentence)
 
     def work(folder: Path) -> dict[str, Any]:
-        from models.leaderboard import LEADERBOARD as BOARD
+        from models.leaderboard import board_table, load_peers, own_data
         from models.leaderboard import leaderboard as rank
-        from models.leaderboard import load_peers, own_data
 
+        rank_by = ranking(settings.rank_by)
         generated = sum(is_generated(licence) for licence in fair.sung["licence"])
         datasets = ", ".join(f"{count} {name}" for name, count in fair.sung["dataset"].value_counts().items())
         scored_on = own_data(len(fair.sung), generated, datasets)
-        BOARD.write(folder, rank(summarise(fair.table), load_peers(), scored_on=scored_on, generated=generated))
+        summary, peers = summarise(fair.table, rank_by), load_peers()
+        board = rank(summary, peers, scored_on=scored_on, generated=generated, rank_by=rank_by)
+        board_table(rank_by).write(folder, board)
         SCORES_TABLE.write(folder, fair.table)
         return {"candidates": len(fair.candidates), "tracks": len(fair.tracks), "problems": coverage(fair.table)}
 
-    result = materialise(context, settings.root, recipe=board_recipe(settings, fair), work=work, show=_show_leaderboard)
+    show, recipe = partial(_show_leaderboard, settings), board_recipe(settings, fair)
+    result = materialise(context, settings.root, recipe=recipe, work=work, show=show)
     return with_metadata(
         result, {"left_out_tracks": len(fair.left_out), "left_out": "\n".join(fair.sentences) or "none"}
     )
@@ -79,14 +84,23 @@ def board_recipe(settings: Settings, fair: FairScores | None = None) -> Recipe:
     fair = fair or fair_scores(settings)
     words = Recipe("", {"sentences": fair.sentences}, {})
     inputs = {"scores": SCORES_TABLE.version(fair.table), "tracks": SCORED.version(fair.tracks)}
-    return Recipe(_CODE_VERSION, {}, inputs | {"left_out": words.fingerprint})
+    return Recipe(_CODE_VERSION, chosen(settings), inputs | {"left_out": words.fingerprint})
 
 
-def _show_leaderboard(folder: Path) -> Metadata:
-    from models.leaderboard import LEADERBOARD as BOARD
+def chosen(settings: Settings) -> dict[str, Any]:
+    """The settings that the leaderboard goes by, as parameters of its recipe: none while it is ranked by uSDR."""
+    rank_by = ranking(settings.rank_by)
+    return {} if rank_by is USDR else {"rank_by": rank_by.stem}
 
-    return table_metadata(BOARD.read(folder), BOARD)
+
+def _show_leaderboard(settings: Settings, folder: Path) -> Metadata:
+    from models.leaderboard import board_table, ranked_by
+
+    rank_by = ranking(settings.rank_by)
+    table = board_table(rank_by)
+    return {"ranked_by": ranked_by(rank_by)} | table_metadata(table.read(folder), table)
 
 
 ASSETS = [leaderboard]
+PARAMETERS = {LEADERBOARD: chosen}
 CHECKS = [never_trained_on]

@@ -21,6 +21,7 @@ from data.settings import Settings
 from models.championship import Verdict, promoted_among
 from models.curves import CURVES
 from models.fairness import FairScores
+from models.measures import Measure, ranking
 
 if TYPE_CHECKING:
     from models.report import EvaluationReport
@@ -47,12 +48,10 @@ def report(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
     def work(folder: Path) -> dict[str, Any]:
         from models.report import build_report
 
-        contents = report_contents(root, fair, found)
+        contents = report_contents(root, fair, found, ranking(settings.rank_by))
         build_report(contents, folder / REPORT_FILE)
-        best = [candidate.name for candidate in contents.candidates]
-        # The champion, or the best candidate where the champion is an earlier training.
-        _write_pictures(root, fair, contents.champion or (best[0] if best else None), folder / PICTURES)
-        return {"tracks": len(contents.tracks), "candidates": len(best)}
+        _write_pictures(root, fair, contents, folder / PICTURES)
+        return {"tracks": len(contents.tracks), "candidates": len(contents.candidates)}
 
     def show(folder: Path) -> Metadata:
         pictures = {path.stem.replace("--", "/"): path.read_bytes() for path in sorted((folder / PICTURES).iterdir())}
@@ -76,7 +75,7 @@ def _recipe(root: Path, found: Verdict | None) -> Recipe:
     return Recipe(_CODE_VERSION, {}, inputs)
 
 
-def report_contents(root: Path, fair: FairScores, found: Verdict | None) -> "EvaluationReport":
+def report_contents(root: Path, fair: FairScores, found: Verdict | None, rank_by: Measure) -> "EvaluationReport":
     """Everything on the page, as `models.report` wants it."""
     from models.report import CandidateSection, EvaluationReport, TrackRow
     from models.score import audio_file
@@ -114,6 +113,7 @@ def report_contents(root: Path, fair: FairScores, found: Verdict | None) -> "Eva
         promotion=found.champion.reason if found else "",
         generated=sum(is_generated(licence) for licence in fair.tracks["licence"]),
         left_out=fair.left_out,
+        rank_by=rank_by,
     )
 
 
@@ -143,14 +143,16 @@ def _provenance(root: Path, candidates: Sequence[str]) -> dict[str, str]:
     return content
 
 
-def _write_pictures(root: Path, fair: FairScores, shown: str | None, folder: Path) -> None:
-    """What the UI shows of the report: all scores, and `shown`'s row of pictures for each reserved track."""
+def _write_pictures(root: Path, fair: FairScores, contents: "EvaluationReport", folder: Path) -> None:
+    """What the UI shows of the report: all scores, and a candidate's row of pictures for each reserved track."""
     from data import audio
     from models.report.figures import scores_figure, waveforms_and_spectrograms
     from models.score import audio_file
 
     folder.mkdir()
-    (folder / "scores.png").write_bytes(scores_figure(fair.table))
+    (folder / "scores.png").write_bytes(scores_figure(fair.table, rank_by=contents.rank_by))
+    # The champion, or the best candidate where the champion is an earlier training.
+    shown = contents.champion or next((candidate.name for candidate in contents.candidates), None)
     for track in fair.reserved.itertuples() if shown else ():
         predicted = audio_file(Layout(root).scores(str(shown)), track.track_id)
         paths = (root / track.mixture_path, predicted, root / track.vocals_path)

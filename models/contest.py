@@ -15,6 +15,7 @@ import pyarrow as pa
 from data.errors import InputError
 from data.tables import Table, column
 from models.evaluate import FEWEST_TRACKS, Comparison, compare
+from models.measures import USDR
 
 VALIDATION = Table(
     "validation.parquet",
@@ -104,7 +105,7 @@ def contest(challenger: pd.DataFrame, champion: pd.DataFrame, *, seen: Collectio
         for method, column in columns.items()
     )
     if fair.empty:
-        nothing = Comparison(_CHALLENGER, _CHAMPION, "usdr_db", "mean", 0, *(3 * (float("nan"),)), ())
+        nothing = Comparison(_CHALLENGER, _CHAMPION, USDR, 0, *(3 * (float("nan"),)), ())
         return Contest(nothing, tracks.reset_index())
     return Contest(compare(scores, _CHALLENGER, _CHAMPION, seed=seed), tracks.reset_index())
 

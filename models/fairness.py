@@ -14,7 +14,8 @@ import pandas as pd
 
 from data.cache import Record
 from data.recipe import listing
-from models.evaluate import FEWEST_TRACKS
+from models.evaluate import FEWEST_TRACKS, has_score
+from models.measures import added
 
 _MOST = 3  # names of tracks in a sentence
 
@@ -58,7 +59,7 @@ class FairScores:
     @property
     def sung(self) -> pd.DataFrame:
         """The tracks with vocals, over which SDRs stand; the others have a leakage only."""
-        measured = self.table.loc[self.table["usdr_db"].notna(), "track_id"]
+        measured = self.table.loc[has_score(self.table), "track_id"]
         return self.tracks[self.tracks["track_id"].isin(measured)]
 
     @property
@@ -114,6 +115,8 @@ def why_outdated(trained: Record | None, scored: Record | None, code_version: st
         return "it has not been scored"
     if scored.recipe is None or scored.recipe.code_version != code_version:
         return "it was scored by an earlier version"
+    if scored.recipe.parameters != added():
+        return "it was scored before a measure came, went or changed"
     if scored.recipe.inputs["checkpoint"] != trained.version:
         return "it was trained again since it was scored"
     return None

@@ -17,15 +17,15 @@ from pipelines.sensors import SENSORS
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """The whole code location with other settings: for tests and for programs."""
-    parameters = {key: chosen(settings) for key, chosen in training_set.PARAMETERS.items()}
+    chosen = training_set.PARAMETERS | evaluation.PARAMETERS | leaderboard.PARAMETERS
+    parameters = {key: found for key, of in chosen.items() if (found := of(settings))}
     parameters[separators.CHECKPOINT] = separators.candidate_versions(settings)
     return dg.Definitions(
         assets=[
             *(asset for lane in lanes.LANES for asset in lane.assets),
             *(with_parameters(asset, parameters) for asset in training_set.ASSETS),
             *(with_parameters(asset, parameters) for asset in separators.ASSETS),
-            *evaluation.ASSETS,
-            *leaderboard.ASSETS,
+            *(with_parameters(asset, parameters) for asset in (*evaluation.ASSETS, *leaderboard.ASSETS)),
             *ballot.ASSETS,
             *championship.ASSETS,
             *promotion.ASSETS,
