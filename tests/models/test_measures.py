@@ -15,12 +15,15 @@ from pipelines_site import PROJECT
 from test_evaluate import row, table, track
 
 from assets import evaluation, leaderboard
-from data import audio
+from data import audio, cache
 from data.errors import InputError
+from data.layout import Layout
+from data.recipe import Recipe
 from data.settings import Settings
 from data.tables import read_table
 from models import measures
 from models.evaluate import SCORES, compare, score_track, scores_frame, summarise
+from models.fairness import why_outdated
 from models.leaderboard import at_a_glance, board_table, load_peers, ranked_by
 from models.leaderboard import leaderboard as board
 from models.measures import CSDR, LEAKAGE, MEASURES, SI_SDR, USDR, headlines, ranking, shown
@@ -73,7 +76,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 
-from data import audio
+from data import audio, cache
 from data.tables import read_table
 from models.evaluate import SCORES, score_track, scores_frame, summarise
 from models.leaderboard import board_table, leaderboard, load_peers
@@ -130,11 +133,27 @@ def test_one_entry_adds_a_measure_to_scores_board_and_page(tmp_path: Path) -> No
     assert measures.added() == {}
 
 
-def test_scores_are_made_of_the_measures_that_came_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    (key,) = {key for key in evaluation.PARAMETERS if key.path[-1] == "scores"}
-    assert evaluation.PARAMETERS[key](Settings()) == {}
+def test_scores_are_made_again_when_a_measure_comes_or_changes_and_until_then_stand_on_no_board(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tracks = pd.DataFrame(columns=evaluation.SCORED.names)
+
+    def train(folder: Path) -> dict[str, object]:
+        (folder / "checkpoint.pt").touch()
+        return {}
+
+    trained = cache.make(Layout(tmp_path).checkpoint("toy"), Recipe("1", {}, {}), train).record
+
+    def recipes() -> list[Recipe]:
+        settings = Settings(storage=tmp_path)
+        return [evaluation.ica_recipe(settings, tracks), evaluation.scores_recipe(settings, "toy", tracks)]
+
+    scored = replace(trained, recipe=recipes()[1])
+    assert [recipe.parameters for recipe in recipes()] == [{}, {}]
+    assert why_outdated(trained, scored, "3") is None
     monkeypatch.setattr(measures, "MEASURES", (*MEASURES, replace(NOISE, column="noise", version="2")))
-    assert evaluation.PARAMETERS[key](Settings()) == {"measures": {"noise": "2"}}
+    assert [recipe.parameters for recipe in recipes()] == 2 * [{"measures": {"noise": "2"}}]
+    assert why_outdated(trained, scored, "3") == "it was scored before a measure came, went or changed"
 
 
 @pytest.mark.parametrize(("tracks", "numbers"), [("sung", [1, 0]), ("instrumental", [0, 1]), ("all", [1, 1])])
