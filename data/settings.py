@@ -131,6 +131,11 @@ class Settings(BaseSettings):
     )
     quality: Quality = Field(default_factory=lambda: Quality(), description="thresholds of the quality checks")
     workers: int | None = Field(None, ge=1, le=1024, description="tracks prepared at a time; unset: one a processor")
+    rank_by: str = Field(
+        "usdr",
+        description="measure that the leaderboard is ranked by and the report begins with: usdr, csdr_full, si_sdr; "
+        "whatever it is, candidates are promoted by uSDR on validation tracks",
+    )
     candidates: Place = Field(
         Path(__file__).resolve().parent.parent / "models" / "candidates", description="folder of the candidates' YAML"
     )

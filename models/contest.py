@@ -13,8 +13,9 @@ import pandas as pd
 import pyarrow as pa
 
 from data.errors import InputError
-from data.tables import Table
+from data.tables import Table, column
 from models.evaluate import FEWEST_TRACKS, Comparison, compare
+from models.measures import USDR
 
 VALIDATION = Table(
     "validation.parquet",
@@ -26,6 +27,19 @@ VALIDATION = Table(
     ),
 )
 
+CONTEST = Table(
+    "contest.parquet",
+    pa.schema(
+        [
+            column("track_id", pa.string(), "dataset/slug of a validation track"),
+            column("challenger_usdr_db", pa.float64(), "uSDR of the challenger, dB"),
+            column("champion_usdr_db", pa.float64(), "uSDR of the standing champion, dB"),
+            column("difference_db", pa.float64(), "challenger less champion, dB"),
+            column("counts", pa.string(), "yes, or why the track does not count"),
+        ]
+    ),
+)
+
 _CHALLENGER, _CHAMPION = "challenger", "champion"
 
 
@@ -33,8 +47,8 @@ _CHALLENGER, _CHAMPION = "challenger", "champion"
 class Contest:
     """A challenger against the champion: their paired comparison in uSDR on validation tracks.
 
-    `tracks` is the table behind it (track_id, challenger_usdr_db, champion_usdr_db, difference_db, counts); rows of
-    tracks that do not count are those that the champion was trained on, and those without vocals.
+    `tracks` is the table behind it (CONTEST); rows of tracks that do not count are those that the champion was trained
+    on, and those without vocals.
     """
 
     comparison: Comparison
@@ -91,7 +105,7 @@ def contest(challenger: pd.DataFrame, champion: pd.DataFrame, *, seen: Collectio
         for method, column in columns.items()
     )
     if fair.empty:
-        nothing = Comparison(_CHALLENGER, _CHAMPION, "usdr_db", "mean", 0, *(3 * (float("nan"),)), ())
+        nothing = Comparison(_CHALLENGER, _CHAMPION, USDR, 0, *(3 * (float("nan"),)), ())
         return Contest(nothing, tracks.reset_index())
     return Contest(compare(scores, _CHALLENGER, _CHAMPION, seed=seed), tracks.reset_index())
 

@@ -1,6 +1,7 @@
 """Scores: one row a method and track, their summary a method, and comparisons that know what chance can do.
 
-The measures themselves stand in `models.metrics`; the table against other people's numbers in `models.leaderboard`.
+What is measured of a track stands in `models.measures`; the table against other people's numbers in
+`models.leaderboard`.
 """
 
 from __future__ import annotations
@@ -17,43 +18,12 @@ import pyarrow as pa
 from data.audio import SAMPLE_RATE, Audio
 from data.errors import InputError
 from data.tables import Table, column
-from models import metrics
+from models.measures import GAPS, MEASURES, USDR, Measure, Sounds, columns
 
 MIXTURE = "mixture"  # the floor: the mixture itself as the estimate
 ICA = "ica"
 IDEAL_MASK = "ideal_mask"  # the ceiling of masking
 BASELINES = (MIXTURE, ICA, IDEAL_MASK)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A measure of a track: its column in `SCORES`, its name on a page, and how it is averaged over tracks."""
-
-    column: str
-    title: str
-    statistic: Literal["mean", "median"]
-
-    @property
-    def stem(self) -> str:
-        """The column's name without its unit."""
-        return self.column.removesuffix("_db")
-
-    @property
-    def summary(self) -> str:
-        """Its column in a table of `summarise`; the number of tracks behind it stands in `<stem>_tracks`."""
-        return f"{self.stem}_{self.statistic}_db"
-
-
-USDR = Measure("usdr_db", "uSDR", "mean")
-CSDR = Measure("csdr_db", "cSDR", "median")
-CSDR_FULL = Measure("csdr_full_db", "cSDR of every second", "median")
-SI_SDR = Measure("si_sdr_db", "SI-SDR", "mean")
-LEAKAGE = Measure("leakage_db", "leakage", "median")
-MEASURES = (USDR, CSDR, CSDR_FULL, SI_SDR, LEAKAGE)
-
-# Which measures compare methods. Not the cSDR that is published, whose windows the estimate chooses too, and not
-# leakage, which silence wins.
-COMPARED = (USDR, CSDR_FULL, SI_SDR)
 
 SCORES = Table(
     "scores.parquet",
@@ -63,37 +33,14 @@ SCORES = Table(
             column("track_id", pa.string(), "dataset/slug", nullable=False),
             column("split", pa.string(), "test or reserved", nullable=False),
             column("seconds", pa.float64(), "length of the track, seconds", nullable=False),
-            column("usdr_db", pa.float64(), "uSDR of the whole track, dB; null without vocals"),
-            column(
-                "csdr_db", pa.float64(), "cSDR as museval counts it, dB: median over the 1 s windows that have a value"
-            ),
-            column(
-                "csdr_full_db",
-                pa.float64(),
-                "cSDR of every 1 s window with voice and accompaniment, dB; silence counts as 0 dB",
-            ),
-            column(
-                "windows_missing",
-                pa.float64(),
-                "share (0 to 1) of those windows that csdr_db lacks because the estimate is silent there",
-            ),
-            column("si_sdr_db", pa.float64(), "SI-SDR of the whole track, dB; null for silence"),
-            column(
-                "leakage_db",
-                pa.float64(),
-                "what comes through while nobody sings, dB below the mixture; null if somebody always does",
-            ),
+            *(column(measured.column, pa.float64(), measured.doc) for measured in columns()),
             column("note", pa.string(), "why a number is missing; else empty", nullable=False),
         ]
     ),
 )
 
-TIE_DB = 0.3  # two trainings of one model from different seeds differ by this much on MUSDB vocals
 FEWEST_TRACKS = 3  # below which no bootstrap interval means anything
 RESAMPLES = 10_000
-# SI-SDR is compared between -60 and 60 dB. Silence has no angle and counts as the worst: what faint noise in its
-# place comes to, about -10 log10 of a track's samples, -60 dB for ten seconds in stereo.
-SI_SDR_BOUND_DB = 60.0
 
 Verdict = Literal["better", "worse", "tie", "too few tracks"]
 
@@ -110,9 +57,9 @@ def score_track(
 ) -> dict[str, object]:
     """One row of `SCORES`: how well `estimate` matches `vocals`; all `(2, frames)` at 44100 Hz.
 
-    The accompaniment is mixture - vocals, its estimate mixture - estimate. `estimate=None` (a method that is undefined
-    for this track) gives a row without numbers, whose note should say why. A track without vocals gets its leakage
-    only. Raises InputError where the estimate has another shape or holds samples that are not finite.
+    `estimate=None` (a method that is undefined for this track) gives a row without numbers, whose note should say why.
+    A track without vocals gets those measures only that stand for it, such as leakage. Raises InputError where the
+    estimate has another shape or holds samples that are not finite.
     """
     if vocals.shape != mixture.shape:
         raise ValueError(f"{track_id}: mixture {mixture.shape} and vocals {vocals.shape} differ in shape")
@@ -121,33 +68,21 @@ def score_track(
         "track_id": track_id,
         "split": split,
         "seconds": mixture.shape[1] / SAMPLE_RATE,
-        "usdr_db": None,
-        "csdr_db": None,
-        "csdr_full_db": None,
-        "windows_missing": None,
-        "si_sdr_db": None,
-        "leakage_db": None,
+        **dict.fromkeys(measured.column for measured in columns()),
         "note": note,
     }
     if estimate is None:
         return row
     _refuse_unusable(estimate, mixture, what=f"{method} on {track_id}")
-    row["leakage_db"] = _optional(metrics.leakage_db(vocals, estimate, mixture))
-    if metrics.silent_windows(vocals).all():
-        row["note"] = "; ".join(filter(None, [note, "no vocals: leakage only"]))
-        return row
-    accompaniment = mixture - vocals
-    # Whoever hands back the mixture claims all of it as accompaniment too. Their difference, silence, would instead
-    # leave the floor without a single window.
-    accompaniment_estimate = mixture if np.array_equal(estimate, mixture) else mixture - estimate
-    row["usdr_db"] = _optional(metrics.usdr(vocals, estimate))
-    signals = (vocals, estimate, accompaniment, accompaniment_estimate)
-    row["csdr_db"] = _optional(metrics.csdr(*signals))
-    row["csdr_full_db"] = _optional(metrics.csdr_full(vocals, estimate, accompaniment))
-    row["windows_missing"] = _optional(metrics.windows_missing(*signals))
-    row["si_sdr_db"] = _optional(metrics.si_sdr(vocals, estimate))
-    if not estimate.any():
-        row["note"] = "; ".join(filter(None, [note, "the estimate is silent"]))
+    sounds = Sounds(mixture, vocals, estimate)
+    kinds = ("all", "sung" if sounds.sung else "instrumental")
+    for measured in columns():
+        if measured.tracks in kinds:
+            row[measured.column] = _optional(float(measured.of_track(sounds)))
+    remark = "the estimate is silent" if not estimate.any() else ""
+    if not sounds.sung:
+        remark = f"no vocals: {' and '.join(measure.title for measure in MEASURES if measure.tracks in kinds)} only"
+    row["note"] = "; ".join(filter(None, [note, remark]))
     return row
 
 
@@ -156,33 +91,54 @@ def scores_frame(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
     return pa.Table.from_pylist(list(rows), schema=SCORES.schema).to_pandas()
 
 
-def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a method: its numbers, how many tracks stand behind each, and its place; best first.
+def has_score(scores: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows have a number of any measure that stands for tracks with vocals."""
+    return (
+        scores.reindex(columns=[measure.column for measure in MEASURES if measure.tracks == "sung"]).notna().any(axis=1)
+    )
 
-    Columns: method, tracks (rows), usdr_common_mean_db and common_tracks, which rank, and for each of `MEASURES` its
-    average and the number of tracks that have it: usdr_mean_db and usdr_tracks, csdr_median_db and csdr_tracks, and
-    so on; seconds_missing is the share (0 to 1) of the seconds with voice and accompaniment that its cSDR lacks
-    because of silent estimates. `coverage` says in words who lacks what.
 
-    Methods are ranked by their mean uSDR over the tracks that all of them have one for, so that nobody gains by
+def comparable(scores: pd.DataFrame, measure: Measure) -> pd.Series[float]:
+    """The numbers of a measure by which methods are compared and ranked: kept within its bounds, if it has any.
+
+    No estimate can then take a track out by leaving such a measure without a number there: it counts as the worst.
+    """
+    numbers = scores[measure.column]
+    if measure.bounds is None:
+        return numbers
+    worst = measure.bounds[0 if measure.higher_is_better else 1]
+    return numbers.clip(*measure.bounds).mask(numbers.isna() & has_score(scores), worst)
+
+
+def summarise(scores: pd.DataFrame, rank_by: Measure = USDR) -> pd.DataFrame:
+    """One row a method: its numbers, how many tracks stand behind each, and its place by `rank_by`; best first.
+
+    Columns: method, tracks (rows), scored_tracks (those with vocals and a number), `rank_by.common` and common_tracks,
+    which rank, and for each of `MEASURES` its average and the number of tracks that have it: usdr_mean_db and
+    usdr_tracks, csdr_median_db and csdr_tracks, and so on; for each of `GAPS` the share (0 to 1) of the seconds that a
+    measure lacks because of the estimates. `coverage` says in words who lacks what.
+
+    Methods are ranked by their average over the tracks that all of them have a number for, so that nobody gains by
     lacking hard ones. Baselines and bounds take no track from the others: ICA, undefined on mono files, is averaged
     over those of the common tracks that it has.
     """
     grouped = scores.groupby("method", sort=True)
     summary = pd.DataFrame({"tracks": grouped["track_id"].nunique()})
-    ranking = scores[scores["track_id"].isin(_common_tracks(scores))].groupby("method")[USDR.column]
-    summary["usdr_common_mean_db"] = ranking.mean()
-    summary["common_tracks"] = ranking.count()
+    summary["scored_tracks"] = has_score(scores).groupby(scores["method"]).sum().astype("int64")
+    numbers = scores.assign(number=comparable(scores, rank_by))
+    ranked = numbers[numbers["track_id"].isin(_common_tracks(numbers))].groupby("method")["number"]
+    summary[rank_by.common] = ranked.agg(rank_by.statistic)
+    summary["common_tracks"] = ranked.count()
     summary["common_tracks"] = summary["common_tracks"].fillna(0).astype("int64")
     for measure in MEASURES:
-        finite = grouped[measure.column]
-        summary[measure.summary] = finite.mean() if measure.statistic == "mean" else finite.median()
-        summary[f"{measure.stem}_tracks"] = finite.count()
-    counted = scores.dropna(subset=["windows_missing"])
-    missing = (counted["windows_missing"] * counted["seconds"]).groupby(counted["method"]).sum()
-    summary["seconds_missing"] = missing / counted.groupby("method")["seconds"].sum()
-    order = ["usdr_common_mean_db", "usdr_mean_db"]
-    return summary.sort_values(order, ascending=False, na_position="last", kind="stable").reset_index()
+        summary[measure.summary] = grouped[measure.column].agg(measure.statistic)
+        summary[measure.counted] = grouped[measure.column].count()
+    for gap in GAPS:
+        counted = scores.dropna(subset=[gap.column])
+        missing = (counted[gap.column] * counted["seconds"]).groupby(counted["method"]).sum()
+        summary[gap.summary] = missing / counted.groupby("method")["seconds"].sum()
+    order, ascending = [rank_by.common, rank_by.summary], not rank_by.higher_is_better
+    return summary.sort_values(order, ascending=ascending, na_position="last", kind="stable").reset_index()
 
 
 def coverage(scores: pd.DataFrame) -> list[str]:
@@ -190,47 +146,45 @@ def coverage(scores: pd.DataFrame) -> list[str]:
 
     A method lacks a track when it has no row for it, or no number where another method has one: of any measure, or of
     single measures, which are then named. It lacks seconds where its estimate is silent, or leaves nothing for the
-    accompaniment, so that its cSDR stands over the other seconds of the track alone.
+    accompaniment, so that a measure stands over the other seconds of the track alone.
     """
-    every = set(scores["track_id"])
+    every, numbered = set(scores["track_id"]), has_score(scores)
+    sung = set(scores.loc[numbered, "track_id"])
     measurable = {measure: set(scores.loc[scores[measure.column].notna(), "track_id"]) for measure in MEASURES}
     problems = []
     for method, rows in scores.groupby("method", sort=True):
         absent = every - set(rows["track_id"])
-        lacking = {
-            measure: tracks - set(rows.loc[rows[measure.column].notna(), "track_id"]) - absent
-            for measure, tracks in measurable.items()
-        }
-        unscored = lacking[USDR]
+        unscored = sung - set(rows.loc[numbered[rows.index], "track_id"]) - absent
         if absent:
             problems.append(f"{method} was not run on {_listing(absent)}")
         if unscored:
             problems.append(f"{method} has no score on {_listing(unscored)}")
-        for measure, tracks in lacking.items():
-            if partly := tracks - unscored:
-                problems.append(f"{method} has no {measure.title} on {_listing(partly)}")
-        silent = rows[rows["windows_missing"] > 0].sort_values("track_id")
-        if len(silent):
-            shares = {f"{row.track_id} ({percent(row.windows_missing)})" for row in silent.itertuples()}
-            problems.append(
-                f"{method} has no cSDR in a share of the seconds, which it answers with silence or with the mixture, "
-                f"on {_listing(shares)}"
-            )
+        for measure, tracks in measurable.items():
+            lacking = tracks - set(rows.loc[rows[measure.column].notna(), "track_id"]) - absent - unscored
+            if lacking:
+                problems.append(f"{method} has no {measure.title} on {_listing(lacking)}")
+        for gap in GAPS:
+            silent = rows[rows[gap.column] > 0].sort_values("track_id")
+            if len(silent):
+                parts = zip(silent["track_id"], silent[gap.column], strict=True)
+                problems.append(
+                    f"{method} has no {gap.measure.title} in a share of the seconds, which it answers with silence or "
+                    f"with the mixture, on {_listing({f'{track} ({percent(share)})' for track, share in parts})}"
+                )
     return problems
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods on the same tracks: `difference` = a minus b in dB with its 95 % bootstrap interval.
+    """Two methods on the same tracks: `difference` = a minus b in a measure, with its 95 % bootstrap interval.
 
-    `statistic` says whether it is the mean or the median of the paired differences; `missing` lists the tracks that
+    It is the mean or the median of the paired differences, as the measure is averaged; `missing` lists the tracks that
     only one of the two has a number for, and which were therefore left out. Numbers are NaN without any pair.
     """
 
     a: str
     b: str
-    metric: str
-    statistic: str
+    measure: Measure
     tracks: int
     difference: float
     low: float
@@ -239,12 +193,12 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """What may be said: a difference counts when its interval excludes 0 and it is at least 0.3 dB."""
+        """What may be said: a difference counts when its interval excludes 0 and it is at least the measure's tie."""
         if self.tracks < FEWEST_TRACKS:
             return "too few tracks"
-        if self.low <= 0.0 <= self.high or abs(self.difference) < TIE_DB:
+        if self.low <= 0.0 <= self.high or abs(self.difference) < self.measure.tie:
             return "tie"
-        return "better" if self.difference > 0.0 else "worse"
+        return "better" if (self.difference > 0.0) == self.measure.higher_is_better else "worse"
 
     @property
     def tie(self) -> bool:
@@ -252,22 +206,18 @@ class Comparison:
         return self.verdict not in ("better", "worse")
 
 
-def compare(scores: pd.DataFrame, a: str, b: str, metric: str = USDR.column, seed: int = 0) -> Comparison:
-    """Compare methods `a` and `b` track by track, in a measure of `COMPARED`.
+def compare(scores: pd.DataFrame, a: str, b: str, measure: Measure = USDR, seed: int = 0) -> Comparison:
+    """Compare methods `a` and `b` track by track, in a measure that ranks.
 
-    The differences of the tracks that both have a number for are averaged as the metric is (mean for uSDR and SI-SDR,
+    The differences of the tracks that both have a number for are averaged as the measure is (mean for uSDR and SI-SDR,
     median for cSDR); tracks are resampled 10000 times from `seed` for the interval. No estimate can take a track out
     by being silent there: silence counts as 0 dB in uSDR and in the cSDR of every second, and as the least in SI-SDR.
-    Raises InputError where a method has no rows at all, ValueError for a metric that does not compare.
+    Raises InputError where a method has no rows at all, ValueError for a measure that does not compare.
     """
-    statistic = {measure.column: measure.statistic for measure in COMPARED}.get(metric)
-    if statistic is None:
-        raise ValueError(f"{metric} is not one of {', '.join(measure.column for measure in COMPARED)}")
-    if metric == SI_SDR.column:
-        silent = scores[SI_SDR.column].isna() & scores[USDR.column].notna()
-        bounded = scores[SI_SDR.column].clip(-SI_SDR_BOUND_DB, SI_SDR_BOUND_DB).mask(silent, -SI_SDR_BOUND_DB)
-        scores = scores.assign(**{SI_SDR.column: bounded})
-    table = scores.pivot(index="track_id", columns="method", values=metric)
+    if not measure.ranks:
+        raise ValueError(f"{measure.title} does not compare methods")
+    numbers = scores.assign(number=comparable(scores, measure))
+    table = numbers.pivot(index="track_id", columns="method", values="number")
     for method in (a, b):
         if method not in table:
             raise InputError(
@@ -281,20 +231,18 @@ def compare(scores: pd.DataFrame, a: str, b: str, metric: str = USDR.column, see
     missing = tuple(sorted(pairs.index[pairs.notna().any(axis=1)].difference(both.index)))
     differences = (both[a] - both[b]).to_numpy(dtype=float)
     if not differences.size:
-        return Comparison(a, b, metric, statistic, 0, math.nan, math.nan, math.nan, missing)
-    average = np.mean if statistic == "mean" else np.median
+        return Comparison(a, b, measure, 0, math.nan, math.nan, math.nan, missing)
+    average = np.mean if measure.statistic == "mean" else np.median
     draws = np.random.default_rng(seed).integers(differences.size, size=(RESAMPLES, differences.size))
     low, high = np.quantile(average(differences[draws], axis=1), [0.025, 0.975])
-    return Comparison(
-        a, b, metric, statistic, differences.size, float(average(differences)), float(low), float(high), missing
-    )
+    return Comparison(a, b, measure, differences.size, float(average(differences)), float(low), float(high), missing)
 
 
 def _common_tracks(scores: pd.DataFrame) -> set[str]:
-    """Tracks that every candidate with any uSDR at all has one for (every method's, where there is no candidate)."""
-    scored = scores.dropna(subset=[USDR.column])
-    own = scored[~scored["method"].isin(BASELINES)]
-    tracks = [set(rows) for _, rows in (scored if own.empty else own).groupby("method")["track_id"]]
+    """Tracks that every candidate with any `number` has one for (every method's, where there is no candidate)."""
+    ranked = scores.dropna(subset=["number"])
+    own = ranked[~ranked["method"].isin(BASELINES)]
+    tracks = [set(rows) for _, rows in (ranked if own.empty else own).groupby("method")["track_id"]]
     return set.intersection(*tracks) if tracks else set()
 
 

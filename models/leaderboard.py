@@ -7,69 +7,90 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import pyarrow as pa
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from data.errors import InputError
 from data.tables import Table, column
-from models.evaluate import CSDR, CSDR_FULL, ICA, IDEAL_MASK, MIXTURE, SI_SDR, USDR
+from models.evaluate import ICA, IDEAL_MASK, MIXTURE
+from models.measures import GAPS, MEASURES, USDR, Gap, Measure, columns, shown
 
 PEERS_FILE = Path(__file__).with_name("peers.yaml")
 KINDS = {MIXTURE: "bound (floor)", IDEAL_MASK: "bound (ceiling)", ICA: "baseline"}
 CANDIDATE, PUBLISHED = "candidate", "published"
 
-_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
-    "name": (pa.string(), "the method, candidate or published separator"),
-    "kind": (pa.string(), "candidate, baseline, bound, or published"),
-    "scored_on": (pa.string(), "the data behind the numbers: never rank rows in which this differs"),
-    "tracks": (pa.int64(), "tracks that were scored; null where it is published"),
-    "generated_tracks": (pa.int64(), "how many of the data's tracks are generated songs, easier than music"),
-    "rank_usdr_mean_db": (pa.float64(), "what own rows are ranked by: mean uSDR over the tracks all candidates have"),
-    "rank_tracks": (pa.int64(), "tracks behind rank_usdr_mean_db"),
-    "vocals_usdr_mean_db": (pa.float64(), "vocals, mean over tracks of the ratio over a whole track (track SDR), dB"),
-    "vocals_usdr_tracks": (pa.int64(), "tracks behind vocals_usdr_mean_db"),
-    "vocals_csdr_median_db": (pa.float64(), "vocals, median over tracks of the median over 1 s (museval), dB"),
-    "vocals_csdr_tracks": (pa.int64(), "tracks behind vocals_csdr_median_db"),
-    "vocals_csdr_full_median_db": (pa.float64(), "the same over every second with voice and accompaniment, dB"),
-    "vocals_csdr_full_tracks": (pa.int64(), "tracks behind vocals_csdr_full_median_db"),
-    "seconds_missing": (
-        pa.float64(),
-        "share (0 to 1) of these seconds that museval's count lacks for silent estimates",
-    ),
-    "vocals_si_sdr_mean_db": (pa.float64(), "vocals, mean SI-SDR, dB"),
-    "vocals_si_sdr_tracks": (pa.int64(), "tracks behind vocals_si_sdr_mean_db"),
-    "overall_sdr_db": (pa.float64(), "mean over vocals, drums, bass and other, as published, dB"),
-    "training_data": (pa.string(), "what it was trained on, as published; null for own rows"),
-    "parameters_millions": (pa.float64(), "parameters in millions; null where not told"),
-    "source": (pa.string(), "where the number was read; second-hand where others quote it"),
+_OVERALL = "overall_sdr"
+_PREFIX = "vocals_"
+_ON_BOARD = tuple(measure for measure in MEASURES if measure.on_board)
+# What published numbers are of, and the column in which they stand.
+_COLUMN_OF = {f"{_PREFIX}{measure.stem}": f"{_PREFIX}{measure.summary}" for measure in _ON_BOARD} | {
+    _OVERALL: f"{_OVERALL}_db"
 }
-LEADERBOARD = Table(
-    "leaderboard.parquet", pa.schema([column(name, kind, doc) for name, (kind, doc) in _COLUMNS.items()])
-)
 
-# What fits on a terminal: which method, over what, and its numbers.
-AT_A_GLANCE = (
-    "name",
-    "kind",
-    "tracks",
-    "generated_tracks",
-    "vocals_usdr_mean_db",
-    "vocals_csdr_full_median_db",
-    "vocals_csdr_median_db",
-    "vocals_csdr_tracks",
-    "vocals_si_sdr_mean_db",
-)
 
-_COLUMN_OF = {
-    "vocals_usdr": "vocals_usdr_mean_db",
-    "vocals_csdr": "vocals_csdr_median_db",
-    "overall_sdr": "overall_sdr_db",
-}
-_OWN_MEASURES = (USDR, CSDR, CSDR_FULL, SI_SDR)
+def board_table(rank_by: Measure = USDR) -> Table:
+    """The table of the leaderboard whose own rows are ranked by a measure."""
+    fields = [
+        column("name", pa.string(), "the method, candidate or published separator"),
+        column("kind", pa.string(), "candidate, baseline, bound, or published"),
+        column("scored_on", pa.string(), "the data behind the numbers: never rank rows in which this differs"),
+        column("tracks", pa.int64(), "tracks that were scored; null where it is published"),
+        column("generated_tracks", pa.int64(), "how many of the data's tracks are generated songs, easier than music"),
+        column(
+            _rank(rank_by),
+            pa.float64(),
+            f"what own rows are ranked by: {rank_by.statistic} {rank_by.title} over the tracks all candidates have, "
+            f"{rank_by.measured_in}",
+        ),
+        column("rank_tracks", pa.int64(), f"tracks behind {_rank(rank_by)}"),
+    ]
+    for measured in columns():
+        if isinstance(measured, Gap):
+            fields.append(column(measured.summary, pa.float64(), f"over all tracks: {measured.doc}"))
+        elif measured.on_board:
+            name, counted = _PREFIX + measured.summary, _PREFIX + measured.counted
+            fields.append(column(name, pa.float64(), f"vocals, {measured.statistic} over tracks: {measured.doc}"))
+            fields.append(column(counted, pa.int64(), f"tracks behind {name}"))
+    fields += [
+        column(f"{_OVERALL}_db", pa.float64(), "mean over vocals, drums, bass and other, as published, dB"),
+        column("training_data", pa.string(), "what it was trained on, as published; null for own rows"),
+        column("parameters_millions", pa.float64(), "parameters in millions; null where not told"),
+        column("source", pa.string(), "where the number was read; second-hand where others quote it"),
+    ]
+    return Table("leaderboard.parquet", pa.schema(fields))
+
+
+def at_a_glance(rank_by: Measure = USDR) -> list[str]:
+    """The columns that fit on a terminal: which method, over what, and its numbers, those that compare first."""
+    lacking = {gap.measure for gap in GAPS}
+    numbers = [
+        _PREFIX + name
+        for measure in shown(rank_by)
+        if measure.on_board
+        for name in (measure.summary, *([measure.counted] if measure in lacking else []))
+    ]
+    return ["name", "kind", "tracks", "generated_tracks", *numbers]
+
+
+def ranked_by(rank_by: Measure) -> str:
+    """What own rows are ranked by, as a sentence."""
+    return (
+        f"Methods are ranked by {rank_by.title} ({rank_by.arrow}) over the tracks that all candidates have in common."
+    )
+
+
+def _rank(rank_by: Measure) -> str:
+    return f"rank_{rank_by.summary}"
+
+
+def _published_metric(name: str) -> str:
+    if name not in _COLUMN_OF:
+        raise ValueError(f"one of {', '.join(_COLUMN_OF)} is needed")
+    return name
 
 
 class Peer(BaseModel):
@@ -82,7 +103,7 @@ class Peer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
-    metric: Literal["vocals_usdr", "vocals_csdr", "overall_sdr"]
+    metric: Annotated[str, AfterValidator(_published_metric)]
     value: float = Field(allow_inf_nan=False)
     dataset: Literal["MUSDB18 test", "MUSDB18-HQ test", "MUSDB18 or MUSDB18-HQ test"]
     training_data: str = Field(min_length=1)
@@ -118,45 +139,44 @@ def own_data(tracks: int, generated: int, datasets: str = "") -> str:
 
 
 def leaderboard(
-    summary: pd.DataFrame, peers: list[Peer], *, scored_on: str, generated: int | None = None
+    summary: pd.DataFrame, peers: list[Peer], *, scored_on: str, generated: int | None = None, rank_by: Measure = USDR
 ) -> pd.DataFrame:
-    """Own methods (a table of `summarise`, scored on the data named `scored_on`) and peers, schema `LEADERBOARD`.
+    """Own methods (a table of `summarise`, scored on the data named `scored_on`) and peers: table `board_table`.
 
     `generated` says how many of the scored tracks are songs that a program made (None: not known); `own_data` puts it
-    into words for `scored_on`. A peer with numbers of several metrics on the same data gets one row. Own candidates
-    come first, then baseline and bounds, both by their uSDR on common tracks. Peers follow, never mixed with own rows
-    or with each other across measures: those with a uSDR of vocals, those with cSDR only, those known only by their
-    mean of four stems; each group best first.
+    into words for `scored_on`. `rank_by` is what the summary is ranked by. A peer with numbers of several metrics on
+    the same data gets one row. Own candidates come first, then baseline and bounds, both by their rank over common
+    tracks. Peers follow, never mixed with own rows or with each other across measures: those with a uSDR of vocals,
+    those with cSDR only, those known only by their mean of four stems; each group best first.
     """
+    table = board_table(rank_by)
     own = []
     for row in summary.to_dict("records"):
         entry = {
             "name": row["method"],
             "kind": KINDS.get(str(row["method"]), CANDIDATE),
             "scored_on": scored_on,
-            "tracks": row["usdr_tracks"],
+            "tracks": row["scored_tracks"],
             "generated_tracks": generated,
-            "rank_usdr_mean_db": row["usdr_common_mean_db"],
+            _rank(rank_by): row[rank_by.common],
             "rank_tracks": row["common_tracks"],
-            "seconds_missing": row["seconds_missing"],
             "source": "this project",
         }
-        for measure in _OWN_MEASURES:
-            entry[f"vocals_{measure.summary}"] = row[measure.summary]
-            entry[f"vocals_{measure.stem}_tracks"] = row[f"{measure.stem}_tracks"]
+        names = [name for measure in _ON_BOARD for name in (measure.summary, measure.counted)]
+        entry |= {_PREFIX + name: row[name] for name in names} | {gap.summary: row[gap.summary] for gap in GAPS}
         own.append(entry)
-    board = pd.DataFrame([*own, *_published(peers)]).reindex(columns=LEADERBOARD.names)
-    for name in LEADERBOARD.names:
-        if pa.types.is_integer(LEADERBOARD.schema.field(name).type):
-            board[name] = board[name].astype("Int64")
+    board = pd.DataFrame([*own, *_published(peers)]).reindex(columns=table.names)
+    for field in table.schema:
+        if pa.types.is_integer(field.type):
+            board[field.name] = board[field.name].astype("Int64")
     group = board["kind"].map({CANDIDATE: 0, PUBLISHED: 2}).fillna(1)
-    order = board.assign(_group=group).sort_values(
-        ["_group", "rank_usdr_mean_db", "vocals_usdr_mean_db", "vocals_csdr_median_db", "overall_sdr_db"],
-        ascending=[True, False, False, False, False],
-        na_position="last",
-        kind="stable",
+    order = {"_group": True, _rank(rank_by): not rank_by.higher_is_better}
+    order |= {_PREFIX + measure.summary: not measure.higher_is_better for measure in _ON_BOARD}
+    order |= {_COLUMN_OF[_OVERALL]: False}
+    ranked = board.assign(_group=group).sort_values(
+        list(order), ascending=list(order.values()), na_position="last", kind="stable"
     )
-    return order[LEADERBOARD.names].reset_index(drop=True)
+    return ranked[table.names].reset_index(drop=True)
 
 
 def _published(peers: list[Peer]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from data.tables import read_table
 from models.evaluate import ICA, IDEAL_MASK, MIXTURE, SCORES, score_track, scores_frame
 from models.ica import separate_ica
 from models.masks import ideal_ratio_mask
+from models.measures import MEASURES
 from models.measuring import Job, Log, run_job
 
 AUDIO_FOLDER = "audio"
@@ -100,8 +101,10 @@ def _score(
 
 
 def _in_words(row: dict[str, object]) -> str:
-    usdr = row["usdr_db"]
-    return f"{row['method']} uSDR {usdr:.2f} dB" if isinstance(usdr, float) else f"{row['method']}: {row['note']}"
+    first = MEASURES[0]
+    value = row[first.column]
+    told = f" {first.title} {value:.{first.digits}f} {first.unit}" if isinstance(value, float) else f": {row['note']}"
+    return f"{row['method']}{told}"
 
 
 def _keep(folder: Path, row: Any, estimate: audio.Audio) -> None:

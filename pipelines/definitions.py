@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets import evaluation, lanes, promotion, reporting, separators, training_set
+from assets import ballot, championship, evaluation, lanes, leaderboard, promotion, reporting, separators, training_set
 from assets.recording import with_parameters
 from data.engine import ExecutorEngine
 from data.settings import Settings, load_settings
@@ -17,21 +17,24 @@ from pipelines.sensors import SENSORS
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """The whole code location with other settings: for tests and for programs."""
-    parameters = {key: chosen(settings) for key, chosen in training_set.PARAMETERS.items()}
+    chosen = training_set.PARAMETERS | evaluation.PARAMETERS | leaderboard.PARAMETERS
+    parameters = {key: found for key, of in chosen.items() if (found := of(settings))}
     parameters[separators.CHECKPOINT] = separators.candidate_versions(settings)
     return dg.Definitions(
         assets=[
             *(asset for lane in lanes.LANES for asset in lane.assets),
             *(with_parameters(asset, parameters) for asset in training_set.ASSETS),
             *(with_parameters(asset, parameters) for asset in separators.ASSETS),
-            *evaluation.ASSETS,
+            *(with_parameters(asset, parameters) for asset in (*evaluation.ASSETS, *leaderboard.ASSETS)),
+            *ballot.ASSETS,
+            *championship.ASSETS,
             *promotion.ASSETS,
             *reporting.ASSETS,
         ],
         asset_checks=[
             *(check for lane in lanes.LANES for check in lane.checks),
             *training_set.CHECKS,
-            *evaluation.CHECKS,
+            *leaderboard.CHECKS,
             *promotion.CHECKS,
         ],
         jobs=JOBS,

@@ -19,6 +19,7 @@ from data.recognition import require_library
 from data.settings import Settings, load_settings
 from data.text import one_line, say
 from models.candidate import candidate_path, load_candidate
+from models.measures import ranking
 
 if TYPE_CHECKING:
     from pipelines.chain import Tally
@@ -42,6 +43,7 @@ def _run(arguments: Iterable[str] | None) -> int:
     options = parser.parse_args(None if arguments is None else list(arguments))
     names = list(dict.fromkeys(name.strip() for name in options.candidates.split(",") if name.strip()))
     settings = load_settings()
+    ranking(settings.rank_by)
     for name in names:
         load_candidate(candidate_path(name, settings.candidates))
     for program in ("ffmpeg", "ffprobe"):
@@ -61,15 +63,15 @@ def _run(arguments: Iterable[str] | None) -> int:
 
 def _conclude(tally: Tally, settings: Settings) -> int:
     from assets.recording import markdown_table
-    from models.leaderboard import AT_A_GLANCE, LEADERBOARD
+    from models.leaderboard import at_a_glance, board_table, ranked_by
 
     layout = Layout(settings.root)
-    report = layout.report / REPORT_FILE
+    report, rank_by = layout.report / REPORT_FILE, ranking(settings.rank_by)
     # Where the chain ended before the board, there is none, or one of an earlier version.
     with suppress(InputError):
-        table = LEADERBOARD.read(layout.leaderboard)
-        own = table.loc[table["source"] == "this project", list(AT_A_GLANCE)].dropna(axis="columns", how="all")
-        say(f"\n{markdown_table(own, one_line)}", sys.stdout)
+        table = board_table(rank_by).read(layout.leaderboard)
+        own = table.loc[table["source"] == "this project", at_a_glance(rank_by)].dropna(axis="columns", how="all")
+        say(f"\n{markdown_table(own, one_line)}\n\n{ranked_by(rank_by)}", sys.stdout)
     if tally.failures:
         say("\n" + "\n\n".join(tally.failures))
     if tally.made or tally.failures:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from models.measures import USDR, Measure
+
 
 @dataclass(frozen=True)
 class CandidateSection:
@@ -52,7 +54,7 @@ class EvaluationReport:
     `generated` says how many of the scored tracks are generated songs (`data.demo.licence.is_generated`), None where
     nobody looked. `left_out` holds (candidate, track id, why) for every song that a candidate knows from its training
     and that `scores` therefore lacks. None means that nobody looked, and then the page does not say what was heard in
-    training.
+    training. Methods are ranked by `rank_by`.
     """
 
     title: str
@@ -64,3 +66,4 @@ class EvaluationReport:
     promotion: str = ""
     generated: int | None = None
     left_out: Sequence[tuple[str, str, str]] | None = None
+    rank_by: Measure = USDR

@@ -18,7 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data.audio import SAMPLE_RATE, Audio
-from models.evaluate import BASELINES, CSDR_FULL, USDR, summarise
+from models.evaluate import BASELINES, summarise
+from models.measures import USDR, Measure, headlines
 from models.report.verdict import label
 
 N_FFT = 4096
@@ -168,17 +169,17 @@ def curves_figure(curves: pd.DataFrame, title: str = "", theme: Theme = LIGHT) -
 
 
 @_as_written
-def scores_figure(scores: pd.DataFrame, theme: Theme = LIGHT) -> bytes:
-    """Every track of every method as a dot, their average as a bar: uSDR (mean) and cSDR (median) apart; PNG bytes.
+def scores_figure(scores: pd.DataFrame, theme: Theme = LIGHT, rank_by: Measure = USDR) -> bytes:
+    """Every track of every method as a dot, their average as a bar, for each headline measure apart; PNG bytes.
 
-    `scores` as in `models.evaluate.SCORES`; best method on top. The cSDR drawn is that of every second, from which
-    nobody's bar can drop the seconds and songs that went badly.
+    `scores` as in `models.evaluate.SCORES`; best method on top, by `rank_by`, which is drawn first. The cSDR drawn is
+    that of every second, from which nobody's bar can drop the seconds and songs that went badly.
     """
-    order = list(summarise(scores)["method"])[::-1]
-    height = 1.1 + 0.42 * max(len(order), 2)
-    figure = Figure(figsize=(9, height), dpi=110, layout="constrained", facecolor=theme.page)
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, measure in zip(panels, (USDR, CSDR_FULL), strict=True):
+    order, drawn = list(summarise(scores, rank_by)["method"])[::-1], headlines(rank_by)
+    size = (max(9.0, 4.5 * len(drawn)), 1.1 + 0.42 * max(len(order), 2))
+    figure = Figure(figsize=size, dpi=110, layout="constrained", facecolor=theme.page)
+    panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
+    for axes, measure in zip(panels, drawn, strict=True):
         for place, method in enumerate(order):
             values = scores.loc[scores["method"] == method, measure.column]
             values = values.replace([np.inf, -np.inf], np.nan).dropna()
@@ -187,7 +188,8 @@ def scores_figure(scores: pd.DataFrame, theme: Theme = LIGHT) -> bytes:
             if len(values):
                 average = values.agg(measure.statistic)
                 axes.plot([average, average], [place - 0.32, place + 0.32], color=colour, linewidth=3)
-        axes.set(title=f"{measure.title} in dB, bar: {measure.statistic}", ylim=(-0.6, max(len(order), 1) - 0.4))
+        title = f"{measure.title}, {measure.measured_in}; bar: {measure.statistic}"
+        axes.set(title=title, ylim=(-0.6, max(len(order), 1) - 0.4))
         axes.set_yticks(range(len(order)), [label(str(method)) for method in order])
         _plain(axes, theme)
         axes.grid(axis="x", color=theme.faint, linewidth=0.6)

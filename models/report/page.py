@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +17,20 @@ import pandas as pd
 import yaml
 
 from data.files import publish
-from models.evaluate import (
-    CSDR,
-    CSDR_FULL,
-    ICA,
-    IDEAL_MASK,
-    LEAKAGE,
-    MIXTURE,
-    SI_SDR,
-    USDR,
-    Measure,
-    coverage,
-    percent,
-    summarise,
-)
+from models.evaluate import ICA, IDEAL_MASK, MIXTURE, coverage, percent, summarise
 from models.fairness import told
+from models.leaderboard import ranked_by
+from models.measures import GAPS, Measure, headlines, shown
 from models.report.contents import CandidateSection, EvaluationReport, TrackRow
 from models.report.excerpts import Clip, Stretch, choose_stretch, clock, data_uri, make_clips
 from models.report.figures import DARK, LIGHT, RANGE_DB, curves_figure, frequency_position, scores_figure
-from models.report.verdict import TIE_RULE, decibels, findings, label, leader, scope
+from models.report.verdict import findings, joined, label, leader, number, scope, tie_rule
 
 ROLES = {
     MIXTURE: "floor: nothing done",
     ICA: "baseline: no learning",
     IDEAL_MASK: "ceiling of masking: knows the answer",
 }
-# Columns of the score table: a measure, its heading, what stands below it, and digits.
-_SUMMARY = (
-    (USDR, "uSDR", "mean, dB ↑", 2),
-    (CSDR_FULL, "cSDR, every second", "median, dB ↑", 2),
-    (CSDR, "cSDR, as published", "median, dB ↑", 2),
-    (SI_SDR, "SI-SDR", "mean, dB ↑", 2),
-    (LEAKAGE, "Leakage", "median, dB ↓", 1),
-)
 _FREQUENCIES = (("100 Hz", 100.0), ("1 kHz", 1000.0), ("10 kHz", 10_000.0))
 _SOURCE, _TRUTH, _ICA = "source", "truth", "ica"
 
@@ -80,7 +62,7 @@ def build_report(report: EvaluationReport, output: Path, *, now: datetime | None
     Sound and pictures are inside the file; it makes no request. `now` is the date on it (default: the present).
     Raises InputError for an audio file that is missing or cut short.
     """
-    names = [candidate.name for candidate in report.candidates]
+    names, rank_by = [candidate.name for candidate in report.candidates], report.rank_by
     content = (
         environment()
         .get_template("page.html.j2")
@@ -88,16 +70,20 @@ def build_report(report: EvaluationReport, output: Path, *, now: datetime | None
             title=report.title,
             date=(now or datetime.now(UTC)).strftime("%d %B %Y, %H:%M %Z").lstrip("0"),
             scope=scope(report.scores["track_id"].nunique(), report.generated, report.left_out),
-            findings=findings(report.scores, names, report.champion),
-            tie_rule=TIE_RULE,
+            findings=findings(report.scores, names, report.champion, rank_by),
+            tie_rule=tie_rule(rank_by),
             champion=report.champion,
             promotion=report.promotion,
-            leader=leader(report.scores, names, report.champion),
-            measures=_SUMMARY,
+            leader=leader(report.scores, names, report.champion, rank_by),
+            measures=shown(rank_by),
+            ranked_by=ranked_by(rank_by),
+            drawn=joined([measure.title for measure in headlines(rank_by)]),
             summary=_summary(report, names),
             coverage=[*(f"left out: {words}" for words in told(report.left_out or ())), *coverage(report.scores)],
-            scores_picture=_both_themes(scores_figure, report.scores) if len(report.scores) else None,
-            tracks=[_shown(row, report.scores, names, report.champion) for row in report.tracks],
+            scores_picture=_both_themes(partial(scores_figure, rank_by=rank_by), report.scores)
+            if len(report.scores)
+            else None,
+            tracks=[_shown(row, report, names) for row in report.tracks],
             frequencies=[(words, 100 * frequency_position(hz)) for words, hz in _FREQUENCIES],
             range_db=round(RANGE_DB),
             track_tables=_track_tables(report),
@@ -111,9 +97,9 @@ def build_report(report: EvaluationReport, output: Path, *, now: datetime | None
             licences=_licences(report.tracks),
         )
     )
-    with publish(output) as partial:
+    with publish(output) as page:
         # Names need not be UTF-8, and this page is for reading.
-        partial.write_text(content, encoding="utf-8", errors="backslashreplace")
+        page.write_text(content, encoding="utf-8", errors="backslashreplace")
     return output
 
 
@@ -126,52 +112,55 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["db"] = decibels
+    made.filters["number"] = number
     made.filters["label"] = label
     return made
 
 
 def _summary(report: EvaluationReport, candidates: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
-    for row in summarise(report.scores).to_dict("records"):
+    rank_by = report.rank_by
+    for row in summarise(report.scores, rank_by).to_dict("records"):
         method = str(row["method"])
         role = ROLES.get(method, "candidate" if method in candidates else "")
         kind = "own" if method in candidates else "bound"
         numbers = [
-            (row[measure.summary], row[f"{measure.stem}_tracks"], digits, _seconds_missing(measure, row))
-            for measure, _, _, digits in _SUMMARY
+            (row[measure.summary], row[measure.counted], measure.digits, _seconds_missing(measure, row))
+            for measure in shown(rank_by)
         ]
-        shown = "champion" if method == report.champion else role
+        role = "champion" if method == report.champion else role
         # Told apart only where it makes a difference.
-        common = row["common_tracks"] if row["common_tracks"] != row["usdr_tracks"] else None
-        rows.append({**row, "role": shown, "kind": kind, "numbers": numbers, "common": common})
+        common = None
+        if row["common_tracks"] != row[rank_by.counted]:
+            common = f"{number(row[rank_by.common], rank_by.digits)} on {row['common_tracks']} in common"
+        about = {"method": method, "tracks": row["tracks"], "role": role, "kind": kind}
+        rows.append({**about, "numbers": numbers, "common": common})
     return rows
 
 
 def _seconds_missing(measure: Measure, row: Mapping[str, Any]) -> str:
-    return (
-        f"{percent(row['seconds_missing'])} of the seconds missing"
-        if measure is CSDR and row["seconds_missing"] > 0
-        else ""
-    )
+    shares = [row[gap.summary] for gap in GAPS if gap.measure is measure]
+    return "".join(f"{percent(share)} of the seconds missing" for share in shares if share > 0)
 
 
-def _shown(row: TrackRow, scores: pd.DataFrame, candidates: Sequence[str], champion: str | None) -> ShownTrack:
+def _shown(row: TrackRow, report: EvaluationReport, candidates: Sequence[str]) -> ShownTrack:
     predicted = {name: row.predicted[name] for name in candidates if name in row.predicted}
     paths = {_SOURCE: row.mixture, **{f"by {name}": path for name, path in predicted.items()}, _TRUTH: row.truth}
     if row.ica is not None:
         paths[_ICA] = row.ica
     stretch = choose_stretch(row.truth, row.mixture)
     clips = make_clips(paths, stretch, reference=_SOURCE)
-    own = scores[scores["track_id"] == row.track_id].drop_duplicates("method").set_index("method")
-    cells = [Cell("Source", "source", clips[_SOURCE], _numbers(own, MIXTURE), "the mixture, as it comes")]
+    scores = report.scores[report.scores["track_id"] == row.track_id]
+    own = scores.drop_duplicates("method").set_index("method")
+    numbers = partial(_numbers, own, shown(report.rank_by))
+    cells = [Cell("Source", "source", clips[_SOURCE], numbers(MIXTURE), "the mixture, as it comes")]
     for name in predicted:
-        remark = _note(own, name) or ("the champion's vocals" if name == champion else "the candidate's vocals")
-        cells.append(Cell(f"Predicted: {name}", "predicted", clips[f"by {name}"], _numbers(own, name), remark))
+        remark = _note(own, name) or ("the champion's vocals" if name == report.champion else "the candidate's vocals")
+        cells.append(Cell(f"Predicted: {name}", "predicted", clips[f"by {name}"], numbers(name), remark))
     cells.append(Cell("True vocals", "truth", clips[_TRUTH], [], "what it should have found"))
     if row.ica is not None:
         remark = _note(own, ICA) or "baseline, no learning"
-        cells.append(Cell("ICA", "ica", clips[_ICA], _numbers(own, ICA), remark))
+        cells.append(Cell("ICA", "ica", clips[_ICA], numbers(ICA), remark))
     elif reason := _note(own, ICA):
         cells.append(Cell("ICA", "ica", None, [], reason))
     middle = stretch.start + stretch.frames // 2
@@ -179,12 +168,14 @@ def _shown(row: TrackRow, scores: pd.DataFrame, candidates: Sequence[str], champ
     return ShownTrack(row, stretch, cells, ticks)
 
 
-def _numbers(own: pd.DataFrame, method: str) -> list[tuple[str, str]]:
-    if method not in own.index:
-        return []
-    row = own.loc[method]
-    measures = (("uSDR", USDR), ("cSDR", CSDR_FULL), ("SI-SDR", SI_SDR), ("leakage", LEAKAGE))
-    return [(name, decibels(row[measure.column])) for name, measure in measures if pd.notna(row[measure.column])]
+def _numbers(own: pd.DataFrame, measures: Sequence[Measure], method: str) -> list[tuple[str, str]]:
+    row = own.loc[method] if method in own.index else {}
+    told = [(measure, row.get(measure.column)) for measure in measures]
+    return [
+        (measure.title, f"{number(value, measure.digits)} {measure.unit}".strip())
+        for measure, value in told
+        if pd.notna(value)
+    ]
 
 
 def _note(own: pd.DataFrame, method: str) -> str:
@@ -193,24 +184,19 @@ def _note(own: pd.DataFrame, method: str) -> str:
 
 def _track_tables(report: EvaluationReport) -> list[dict[str, Any]]:
     """One table a measure: a row a track, a column a method."""
-    methods = list(summarise(report.scores)["method"])
+    methods = list(summarise(report.scores, report.rank_by)["method"])
     names = {row.track_id: f"{row.artist} – {row.title}" for row in report.tracks}
     tables = []
-    for metric, heading in (
-        ("usdr_db", "uSDR in dB"),
-        ("csdr_full_db", "cSDR in dB, every second with voice and accompaniment"),
-        ("csdr_db", "cSDR in dB, as published (seconds with silence in the estimate left out)"),
-        ("leakage_db", "Leakage in dB (only tracks with stretches without vocals)"),
-    ):
-        present = report.scores.dropna(subset=[metric])
+    for measure in shown(report.rank_by):
+        present = report.scores.dropna(subset=[measure.column])
         if present.empty:
             continue
-        wide = present.pivot_table(index="track_id", columns="method", values=metric).reindex(columns=methods)
+        wide = present.pivot_table(index="track_id", columns="method", values=measure.column).reindex(columns=methods)
         rows = [
             {"name": names.get(str(track_id), str(track_id)), "track_id": track_id, "values": list(values)}
             for track_id, values in zip(wide.index, wide.to_numpy(), strict=True)
         ]
-        tables.append({"heading": heading, "methods": methods, "rows": rows})
+        tables.append({"measure": measure, "methods": methods, "rows": rows})
     return tables
 
 

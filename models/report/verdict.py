@@ -9,30 +9,12 @@ from typing import Literal
 
 import pandas as pd
 
-from models.evaluate import (
-    CSDR_FULL,
-    FEWEST_TRACKS,
-    ICA,
-    IDEAL_MASK,
-    MIXTURE,
-    SI_SDR,
-    TIE_DB,
-    USDR,
-    Comparison,
-    compare,
-    summarise,
-)
+from models.evaluate import FEWEST_TRACKS, ICA, IDEAL_MASK, MIXTURE, Comparison, compare, summarise
+from models.measures import USDR, Measure, headlines
 
 # What the methods that are not candidates are called on a page.
 LABELS = {MIXTURE: "Mixture", ICA: "ICA", IDEAL_MASK: "Ideal mask"}
 IN_A_SENTENCE = {MIXTURE: "the unprocessed mixture", ICA: "the ICA baseline", IDEAL_MASK: "the ideal mask"}
-METRIC_NAMES = {USDR.column: "uSDR", CSDR_FULL.column: "cSDR", SI_SDR.column: "SI-SDR"}
-
-TIE_RULE = (
-    f"A difference counts when its 95 % interval excludes zero and it is at least {TIE_DB} dB: that much lies between "
-    f"two trainings of one model from different seeds. Anything smaller is called a tie; fewer than {FEWEST_TRACKS} "
-    "tracks decide nothing. cSDR here is that of every second: silence counts as 0 dB and leaves nothing out."
-)
 
 Tone = Literal["good", "bad", "neutral"]
 
@@ -51,13 +33,18 @@ def label(method: str) -> str:
     return LABELS.get(method, method)
 
 
-def decibels(value: float | None, digits: int = 1) -> str:
-    """A number of dB as a person reads it, with a true minus sign; a dash where there is none."""
+def number(value: float | None, digits: int = 1) -> str:
+    """A number as a person reads it, with a true minus sign; a dash where there is none."""
     if value is None or pd.isna(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:.{digits}f}".replace("-", "−") if round(value, digits) else f"{0.0:.{digits}f}"
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Words of one kind in a sentence: a, b and c."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def scope(songs: int, generated: int | None, left_out: Sequence[tuple[str, str, str]] | None) -> str:
@@ -81,48 +68,62 @@ def scope(songs: int, generated: int | None, left_out: Sequence[tuple[str, str, 
     return " ".join(sentences)
 
 
-def leader(scores: pd.DataFrame, candidates: list[str], champion: str | None) -> str | None:
-    """The candidate the verdict is about: the champion if it was scored, else the best mean uSDR."""
+def tie_rule(rank_by: Measure) -> str:
+    """What counts as a difference, in words, and which measures are meant by their short names."""
+    measures = headlines(rank_by)
+    ties = {measure: f"{measure.tie} {measure.unit}".strip() for measure in measures}
+    one = len(set(ties.values())) == 1
+    least = ties[rank_by] if one else ", ".join(f"{tie} in {measure.name}" for measure, tie in ties.items())
+    meant = "".join(f" {m.name} here is the {m.title}." for m in measures if m.name != m.title)
+    return (
+        f"A difference counts when its 95 % interval excludes zero and it is at least {least}: that much lies between "
+        "two trainings of one model from different seeds. Anything smaller is called a tie; fewer than "
+        f"{FEWEST_TRACKS} tracks decide nothing.{meant}"
+    )
+
+
+def leader(scores: pd.DataFrame, candidates: list[str], champion: str | None, rank_by: Measure = USDR) -> str | None:
+    """The candidate the verdict is about: the champion if it was scored, else the best by `rank_by`."""
     scored = [name for name in candidates if name in set(scores["method"])]
     if champion in scored:
         return champion
-    ranked = [str(method) for method in summarise(scores)["method"] if method in scored]
+    ranked = [str(method) for method in summarise(scores, rank_by)["method"] if method in scored]
     return ranked[0] if ranked else None
 
 
-def findings(scores: pd.DataFrame, candidates: list[str], champion: str | None) -> list[Finding]:
-    """The verdict: the leading candidate against mixture, ICA and the other candidates, in uSDR and cSDR apart.
+def findings(
+    scores: pd.DataFrame, candidates: list[str], champion: str | None, rank_by: Measure = USDR
+) -> list[Finding]:
+    """The verdict: the leading candidate against mixture, ICA and the other candidates, in each headline measure apart.
 
     cSDR is that of every second (`models.metrics.csdr_full`): the published one could be won by silence.
     """
-    first = leader(scores, candidates, champion)
+    first = leader(scores, candidates, champion, rank_by)
     if first is None:
         return [Finding("No candidate has been scored yet.", "", "neutral")]
     scored = set(scores["method"])
     rivals = [method for method in (MIXTURE, ICA, *(name for name in candidates if name != first)) if method in scored]
-    return [_against(scores, first, rival) for rival in rivals]
+    return [_against(scores, first, rival, headlines(rank_by)) for rival in rivals]
 
 
-def _against(scores: pd.DataFrame, first: str, rival: str) -> Finding:
-    comparisons = [compare(scores, first, rival, metric) for metric in (USDR.column, CSDR_FULL.column)]
+def _against(scores: pd.DataFrame, first: str, rival: str, measures: Sequence[Measure]) -> Finding:
+    comparisons = [compare(scores, first, rival, measure) for measure in measures]
     other = IN_A_SENTENCE.get(rival, rival)
     verdicts = [comparison.verdict for comparison in comparisons]
     figures = "; ".join(_figures(comparison) for comparison in comparisons)
-    usdr, csdr = comparisons
+    by = joined([f"{_amount(abs(c.difference), c.measure)} {c.measure.name}" for c in comparisons])
     if set(verdicts) == {"better"}:
-        by = f"{decibels(usdr.difference)} dB uSDR and {decibels(csdr.difference)} dB cSDR"
         return Finding(f"{first} beats {other} by {by}.", figures, "good")
     if set(verdicts) == {"worse"}:
-        by = f"{decibels(-usdr.difference)} dB uSDR and {decibels(-csdr.difference)} dB cSDR"
         return Finding(f"{first} loses to {other} by {by}.", figures, "bad")
     if set(verdicts) == {"tie"}:
         return Finding(f"{first} and {other} are a tie.", figures, "neutral")
     if set(verdicts) == {"too few tracks"}:
         return Finding(f"Too few tracks to compare {first} with {other}.", figures, "neutral")
     words = {"better": "wins", "worse": "loses", "tie": "ties", "too few tracks": "cannot be compared"}
-    parts = [f"{words[c.verdict]} in {METRIC_NAMES[c.metric]}" for c in comparisons]
+    parts = [f"{words[c.verdict]} in {c.measure.name}" for c in comparisons]
     tone: Tone = "bad" if "worse" in verdicts else "neutral"
-    return Finding(f"Against {other}, {first} {' and '.join(parts)}.", figures, tone)
+    return Finding(f"Against {other}, {first} {joined(parts)}.", figures, tone)
 
 
 def _are(count: int) -> str:
@@ -130,14 +131,26 @@ def _are(count: int) -> str:
 
 
 def _figures(comparison: Comparison) -> str:
-    name = METRIC_NAMES[comparison.metric]
+    measure = comparison.measure
     if not comparison.tracks:
-        return f"{name}: no track with a score of both"
-    value = f"{'+' if comparison.difference > 0 else ''}{decibels(comparison.difference)}"
+        return f"{measure.name}: no track with a score of both"
+    value = f"{'+' if comparison.difference > 0 else ''}{_amount(comparison.difference, measure)}"
     plural = "" if comparison.tracks == 1 else "s"
-    text = f"{name} {value} dB ({comparison.statistic} of the differences, {comparison.tracks} track{plural}"
+    text = f"{measure.name} {value} ({measure.statistic} of the differences, {comparison.tracks} track{plural}"
+    if not measure.higher_is_better:
+        text += ", lower is better"
     if comparison.tracks >= FEWEST_TRACKS:
-        text += f", 95 % interval {decibels(comparison.low)} to {decibels(comparison.high)}"
+        low, high = (number(end, _digits(measure)) for end in (comparison.low, comparison.high))
+        text += f", 95 % interval {low} to {high}"
     if comparison.missing:
         text += f", {len(comparison.missing)} left out"
     return text + ")"
+
+
+def _amount(value: float, measure: Measure) -> str:
+    return f"{number(value, _digits(measure))} {measure.unit}".strip()
+
+
+def _digits(measure: Measure) -> int:
+    # A sentence needs no more than what may be said: the last digit of a table is mostly chance.
+    return max(measure.digits - 1, 0)

@@ -29,7 +29,8 @@ from models.report.figures import (
     spectrogram_db,
     waveforms_and_spectrograms,
 )
-from models.report.verdict import decibels, findings, scope
+from models.report.verdict import findings, scope
+from models.report.verdict import number as shown_number
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 CURVES = pd.DataFrame(
@@ -417,13 +418,13 @@ def test_every_number_of_the_score_table_has_its_count_beside_it(report: Evaluat
     page = build_report(replace(report, scores=scores), tmp_path / "report.html", now=NOW).read_text()
     (row,) = re.findall(r'<th scope="row">toy<small>.*?</tr>', page, re.DOTALL)
     counts = [re.sub(r"\s+", " ", count) for count in re.findall(r"<small>([^<]*)</small>", row)]
-    assert counts == ["champion", "3", "3", "2 of 3", "33 % of the seconds missing", "3", "0 of 3"]
-    assert "toy has no cSDR on demo/0" in page
+    assert counts == ["champion", "3", "3", "3", "2 of 3", "33 % of the seconds missing", "0 of 3"]
+    assert "toy has no published cSDR on demo/0" in page
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
     [(1.25, "1.2"), (-3.0, "−3.0"), (-0.01, "0.0"), (None, "–"), (float("nan"), "–"), (float("-inf"), "−∞")],
 )
-def test_decibels_read_as_a_person_writes_them(value: float | None, words: str):
-    assert decibels(value) == words
+def test_numbers_read_as_a_person_writes_them(value: float | None, words: str):
+    assert shown_number(value) == words

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from pipelines_site import PROJECT, Site
 
+from data.errors import InputError
 from data.settings import Settings
 from pipelines.definitions import build_definitions
 
@@ -114,3 +115,20 @@ def test_dagsters_own_validation_accepts_the_workspace(tmp_path: Path) -> None:
     environment = site.environment | {"DAGSTER_HOME": str(tmp_path / "home")}
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_measure_that_ranks_makes_the_leaderboard_stale_and_nothing_else(
+    specs: dict[str, dg.AssetSpec], tmp_path: Path
+) -> None:
+    other = build_definitions(Settings(storage=tmp_path, rank_by="si_sdr")).get_repository_def()
+    versions = {
+        spec.key.to_user_string(): spec.code_version
+        for definition in other.assets_defs_by_key.values()
+        for spec in definition.specs
+    }
+    assert {name for name, spec in specs.items() if spec.code_version != versions[name]} == {"evaluation/leaderboard"}
+
+
+def test_a_measure_that_cannot_rank_is_refused_when_the_code_location_loads(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the nearest is usdr"):
+        build_definitions(Settings(storage=tmp_path, rank_by="usrd"))
