@@ -27,7 +27,16 @@ from assets.recording import (
     with_metadata,
 )
 from assets.separators import CHECKPOINT, heard_by_checkpoint
-from assets.training_set import DUPLICATES, MANIFEST, SPLITS, artist_keys, read_manifest, read_splits, same_recordings
+from assets.training_set import (
+    DUPLICATES,
+    MANIFEST,
+    SPLITS,
+    artist_keys,
+    read_manifest,
+    read_splits,
+    same_recordings,
+    sharing,
+)
 from data import cache
 from data.demo.licence import is_generated
 from data.errors import InputError
@@ -36,7 +45,7 @@ from data.layout import CHECKPOINT_FILE, Layout
 from data.manifest import MANIFEST as MANIFEST_TABLE
 from data.recipe import Recipe, listing
 from data.settings import Settings
-from data.splits import held_out
+from data.splits import held_out, shared_artists, what_sharing_means
 from data.tables import Table, column
 from models.evaluate import BASELINES, coverage, summarise
 from models.evaluate import SCORES as SCORES_TABLE
@@ -173,7 +182,8 @@ def leaderboard(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Se
     name="never_trained_on",
     blocking=True,
     description="No separator on the board is scored on a track that it was trained on or chosen by: by its id, its "
-    "audio, as a copy, or by its artist, going by what its own checkpoint has heard.",
+    "audio, as a copy, or by its artist, going by what its own checkpoint has heard. Artists that training and test "
+    "share because there are too few of them are named instead.",
 )
 def never_trained_on(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     board = SCORES_TABLE.read(Layout(settings.root).leaderboard)
@@ -181,7 +191,11 @@ def never_trained_on(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResul
     problems = trained_on_scored(board, {name: known_to(settings, name) for name in candidates})
     return dg.AssetCheckResult(
         passed=not problems,
-        metadata={"candidates": len(candidates), "problems": "\n".join(problems) or "none"},
+        metadata={
+            "candidates": len(candidates),
+            "problems": "\n".join(problems) or "none",
+            "shared_artists": sharing(read_splits(settings.root)),
+        },
     )
 
 
@@ -191,7 +205,8 @@ class FairScores:
 
     `table` (SCORES) holds baselines and `candidates` over the tracks that all have in common, `tracks` (SCORED) are
     these; `left_out` names tracks that a candidate knows from training (candidate, track, why), `unscored` those that
-    some candidate was not scored on yet, `absent` the candidates that cannot be compared, with the reason.
+    some candidate was not scored on yet, `absent` the candidates that cannot be compared, with the reason;
+    `shared_artists` are those whose tracks are both trained on and held out.
     """
 
     table: pd.DataFrame
@@ -200,6 +215,7 @@ class FairScores:
     left_out: tuple[tuple[str, str, str], ...]
     unscored: tuple[str, ...]
     absent: Mapping[str, str]
+    shared_artists: tuple[str, ...] = ()
 
     @property
     def sung(self) -> pd.DataFrame:
@@ -209,8 +225,9 @@ class FairScores:
 
     @property
     def sentences(self) -> list[str]:
-        """What is left out, in words."""
-        found = [f"left out: {sentence}" for sentence in told(self.left_out)]
+        """What is left out, and what artists the training shares, in words."""
+        shared = [what_sharing_means(self.shared_artists)] if self.shared_artists else []
+        found = shared + [f"left out: {sentence}" for sentence in told(self.left_out)]
         if self.unscored:
             found.append(f"left out: not every candidate was scored on {listing(self.unscored)}")
         return found + [f"{name} is not compared: {why}" for name, why in sorted(self.absent.items())]
@@ -242,7 +259,9 @@ def fair_scores(settings: Settings) -> FairScores:
     told_of = tuple(part for part in left_out if part[0] in common.methods)
     unscored = set(today["track_id"]) - common.tracks - {track for _, track, _ in told_of}
     tracks = today[today["track_id"].isin(common.tracks)].reset_index(drop=True)
-    return FairScores(table, tracks, common.methods, told_of, tuple(sorted(unscored)), {**absent, **common.absent})
+    shared = tuple(shared_artists(read_splits(settings.root)))
+    absent |= common.absent
+    return FairScores(table, tracks, common.methods, told_of, tuple(sorted(unscored)), absent, shared)
 
 
 def why_not_scored(root: Path, name: str) -> str | None:
@@ -294,7 +313,7 @@ def held_out_tracks(root: Path) -> pd.DataFrame:
             "evaluation",
             expected="at least one test or reserved track",
             found="none in training_set/splits",
-            remedy="add tracks of more artists, or raise ISOLATION_TEST_SHARE",
+            remedy="add tracks, of more artists where ISOLATION_SPLIT_BY=artist, or raise ISOLATION_TEST_SHARE",
         )
     return tracks[SCORED.names]
 

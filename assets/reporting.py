@@ -117,6 +117,7 @@ def report_contents(settings: Settings, fair: FairScores, found: Verdict | None)
         promotion=found.champion.reason if found else "",
         generated=sum(is_generated(licence) for licence in fair.tracks["licence"]),
         left_out=fair.left_out,
+        shared_artists=fair.shared_artists,
     )
 
 

@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     reserved_tracks: int = Field(10, ge=1, description="tracks kept apart for the final evaluation")
     validation_share: Share = Field(0.14, description="share of tracks without an official split used for validation")
     test_share: Share = Field(0.15, description="share of tracks without an official split used for testing")
+    split_by: Literal["auto", "artist", "track"] = Field(
+        "auto", description="what a split keeps together: artists, single tracks, or artists where there are enough"
+    )
     loopback_vocal: Share = Field(0.10, description="share of training tracks with a vocal loopback")
     loopback_instrumental: Share = Field(0.10, description="share of training tracks with an instrumental loopback")
     bleed: Literal["keep", "exclude"] = Field(

@@ -52,7 +52,7 @@ class EvaluationReport:
     `generated` says how many of the scored tracks are generated songs (`data.demo.licence.is_generated`), None where
     nobody looked. `left_out` holds (candidate, track id, why) for every song that a candidate knows from its training
     and that `scores` therefore lacks. None means that nobody looked, and then the page does not say what was heard in
-    training.
+    training. `shared_artists` are those whose tracks are both trained on and scored on.
     """
 
     title: str
@@ -64,3 +64,4 @@ class EvaluationReport:
     promotion: str = ""
     generated: int | None = None
     left_out: Sequence[tuple[str, str, str]] | None = None
+    shared_artists: Sequence[str] = ()

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from data.splits import what_sharing_means
 from models.evaluate import (
     CSDR_FULL,
     FEWEST_TRACKS,
@@ -60,7 +61,12 @@ def decibels(value: float | None, digits: int = 1) -> str:
     return f"{value:.{digits}f}".replace("-", "−") if round(value, digits) else f"{0.0:.{digits}f}"
 
 
-def scope(songs: int, generated: int | None, left_out: Sequence[tuple[str, str, str]] | None) -> str:
+def scope(
+    songs: int,
+    generated: int | None,
+    left_out: Sequence[tuple[str, str, str]] | None,
+    shared_artists: Sequence[str] = (),
+) -> str:
     """What the page's scores stand over: how many songs, how many of them generated, and what was heard in training.
 
     Parameters as in `EvaluationReport`. Nothing is said of what nobody looked into (None).
@@ -78,6 +84,8 @@ def scope(songs: int, generated: int | None, left_out: Sequence[tuple[str, str, 
         known = len({track_id for _, track_id, _ in left_out})
         rest = f"; {known} song{'' if known == 1 else 's'} that one does know {_are(known)} left out" if known else ""
         sentences.append(f"No separator shown here knows {'it' if one else 'any of them'} from its training{rest}.")
+    if shared_artists:
+        sentences.append(what_sharing_means(shared_artists))
     return " ".join(sentences)
 
 
