@@ -47,6 +47,7 @@ from data.recipe import Recipe, listing
 from data.settings import Settings
 from data.splits import held_out, shared_artists, what_sharing_means
 from data.tables import Table, column
+from models.candidate import candidate_names
 from models.evaluate import BASELINES, coverage, summarise
 from models.evaluate import SCORES as SCORES_TABLE
 from models.fairness import common_tracks, known_scores, told, trained_on_scored
@@ -243,7 +244,7 @@ def fair_scores(settings: Settings) -> FairScores:
     upstream(settings.root, ICA_BASELINE)
     tables, absent, left_out = {}, {}, []
     bounds = known_scores(SCORES_TABLE.read(layout.ica_baseline), SCORED.read(layout.ica_baseline), today)
-    for name in CANDIDATES.get_partition_keys():
+    for name in candidate_names(settings.candidates):
         if not layout.checkpoint(name).is_dir():
             continue
         if why := why_not_scored(settings.root, name):

@@ -18,7 +18,6 @@ import pandas as pd
 import pyarrow as pa
 
 from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, why_not_scored
-from assets.partitions import CANDIDATES
 from assets.processes import run_process
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, sentence, upstream, with_metadata
 from assets.separators import CHECKPOINT, CODE_VERSION, heard_by_checkpoint, trained_on
@@ -32,6 +31,7 @@ from data.recipe import Recipe
 from data.settings import Settings
 from data.tables import Table, column
 from data.text import one_line
+from models.candidate import candidate_names
 from models.contest import VALIDATION, Contest, contest, same_validation, validation_frame
 from models.fairness import common_tracks
 from models.launch import LESS_MEMORY_MEASURING
@@ -345,7 +345,7 @@ def challenger_today(settings: Settings) -> Trained | None:
         trained = upstream(root, CHECKPOINT, decision.preferred)
         return Trained(decision.preferred, trained.fingerprint, decision.words, by_votes=True)
     pairs, means = upstream(root, LOOPBACK).version, {}
-    for name in CANDIDATES.get_partition_keys():
+    for name in candidate_names(settings.candidates):
         record = cache.recall(layout.checkpoint(name))
         if record and VALIDATION.file in record.files and trained_on(record, pairs):
             mean = VALIDATION.read(layout.checkpoint(name))["usdr_db"].mean()
@@ -360,7 +360,7 @@ def challenger_today(settings: Settings) -> Trained | None:
 def _named_by_hand(settings: Settings, name: str) -> Trained:
     record = cache.recall(Layout(settings.root).checkpoint(name))
     if record is None:
-        trained = [n for n in CANDIDATES.get_partition_keys() if Layout(settings.root).checkpoint(n).is_dir()]
+        trained = [n for n in candidate_names(settings.candidates) if Layout(settings.root).checkpoint(n).is_dir()]
         raise InputError(
             "setting ISOLATION_CHAMPION",
             expected=f"a candidate that is trained: {', '.join(trained) or 'none is yet'}",

@@ -25,6 +25,7 @@ from data.recipe import listing
 from data.settings import Settings, load_settings
 from data.splits import NAMES, held_out, shared_artists, split_tracks, what_sharing_means
 from data.text import say
+from models.candidate import candidate_names
 
 NOT_DONE = 1
 
@@ -116,13 +117,12 @@ def _go_by(layout: Layout, before: Placements, after: Placements) -> None:
 
 def _voided(settings: Settings, manifest: pd.DataFrame, drawn: pd.DataFrame, after: Placements) -> list[str]:
     """What a draw does to the separators that there are, a sentence each."""
-    from assets.partitions import CANDIDATES
     from assets.separators import heard_by_checkpoint
     from assets.training_set import artist_keys, same_recordings
 
     layout, tracks = Layout(settings.root), held_out(manifest, drawn)
     pairs, artists = same_recordings(settings.root), artist_keys(settings, after)
-    places = {name: layout.checkpoint(name) for name in CANDIDATES.get_partition_keys()}
+    places = {name: layout.checkpoint(name) for name in candidate_names(settings.candidates)}
     found = []
     for name, folder in {**places, "the champion": layout.champion}.items():
         if not folder.is_dir():
