@@ -83,14 +83,24 @@ def test_later_songs_of_a_divided_artist_are_placed_one_by_one_and_artists_who_a
         assert set(new.loc[new["artist"] == name, "by"]) == {"artist"}
 
 
+def test_an_artist_stays_divided_when_every_song_that_was_placed_is_gone() -> None:
+    before = split_tracks(songs(ann=7), NO_COPIES, **DEFAULTS)
+    new = songs(ann=12).iloc[7:]
+    later = split_tracks(pd.concat([new, songs(bob=2, cid=2, dan=2)]), NO_COPIES, **DEFAULTS, placed=remembered(before))
+    assert set(later.loc[later["artist"] == "ann", "by"]) == {"track"}
+    assert "train" in parts(later[later["artist"] == "ann"])
+
+
 def test_a_divided_artist_who_is_renamed_stays_divided_and_loses_no_song() -> None:
     table = songs(ann=7)
     before = split_tracks(table, NO_COPIES, **DEFAULTS)
     placed = Placements().after(before, dict(zip(table["track_id"], table["mixture_sha256"], strict=True)))
     renamed = table.assign(track_id=table["track_id"] + "-new", artist="Anna")
-    after = split_tracks(renamed, NO_COPIES, **DEFAULTS, placed=placed)
-    assert list(after["split"]) == list(before["split"])
+    others = songs(bob=2, cid=2, dan=2, eve=2)  # enough of them to split by artist
+    after = split_tracks(pd.concat([renamed, others]), NO_COPIES, **DEFAULTS, placed=placed)
+    assert list(after.loc[after["artist"] == "Anna", "split"]) == list(before["split"])
     assert leaks(after) == []
+    assert shared_artists(after) == ["Anna"]
 
 
 def test_a_setting_divides_every_artist_or_none_who_was_not_divided_before() -> None:
