@@ -15,7 +15,6 @@ import pandas as pd
 
 from assets.ballot import LISTENING_TEST, vote_decision, voted_on
 from assets.evaluation import GROUP
-from assets.partitions import CANDIDATES
 from assets.processes import run_process
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream
 from assets.separators import CHECKPOINT, heard_by_checkpoint, trained_on
@@ -29,6 +28,7 @@ from data.loopback import PAIRS
 from data.recipe import Recipe
 from data.settings import Settings
 from data.text import one_line
+from models.candidate import candidate_names
 from models.championship import Facts, Measured, Trained, Training, Verdict, challenger, contested, decide, opponent
 from models.contest import VALIDATION, same_validation, validation_frame
 from models.launch import LESS_MEMORY_MEASURING
@@ -102,7 +102,7 @@ def gather_facts(settings: Settings) -> Facts:
     Raises InputError where training pairs are missing, or something that is there cannot be read.
     """
     root, layout, pairs = settings.root, Layout(settings.root), upstream(settings.root, LOOPBACK).version
-    ballot, today = voted_on(root), CANDIDATES.get_partition_keys()
+    ballot, today = voted_on(root), candidate_names(settings.candidates)
     trained = {}
     for name in dict.fromkeys([*today, *ballot, *([settings.champion] if settings.champion else [])]):
         folder = layout.checkpoint(name)

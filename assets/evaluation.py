@@ -33,8 +33,9 @@ from data.layout import CHECKPOINT_FILE, Layout
 from data.manifest import MANIFEST as MANIFEST_TABLE
 from data.recipe import Recipe
 from data.settings import Settings
-from data.splits import held_out
+from data.splits import held_out, shared_artists
 from data.tables import Table, column
+from models.candidate import candidate_names
 from models.evaluate import SCORES as SCORES_TABLE
 from models.evaluate import summarise
 from models.fairness import FairScores, Scored, side_by_side, told, why_outdated
@@ -137,12 +138,13 @@ def fair_scores(settings: Settings) -> FairScores:
     root, layout = settings.root, Layout(settings.root)
     today = held_out_tracks(root)
     upstream(root, ICA_BASELINE)
-    trained = [name for name in CANDIDATES.get_partition_keys() if layout.checkpoint(name).is_dir()]
+    trained = [name for name in candidate_names(settings.candidates) if layout.checkpoint(name).is_dir()]
     why = {name: why_not_scored(root, name) for name in trained}
     candidates = {name: _scored(layout.scores(name)) for name in trained if why[name] is None}
     known = {name: known_to(settings, name) for name in candidates}
     absent = {name: reason for name, reason in why.items() if reason is not None}
-    return side_by_side(today, _scored(layout.ica_baseline), candidates, known, absent)
+    shared = shared_artists(read_splits(root))
+    return side_by_side(today, _scored(layout.ica_baseline), candidates, known, absent, shared)
 
 
 def why_not_scored(root: Path, name: str) -> str | None:
@@ -197,7 +199,7 @@ def held_out_tracks(root: Path) -> pd.DataFrame:
             "evaluation",
             expected="at least one test or reserved track",
             found="none in training_set/splits",
-            remedy="add tracks of more artists, or raise ISOLATION_TEST_SHARE",
+            remedy="add tracks, of more artists where ISOLATION_SPLIT_BY=artist, or raise ISOLATION_TEST_SHARE",
         )
     return tracks[SCORED.names]
 

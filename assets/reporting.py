@@ -114,6 +114,7 @@ def report_contents(root: Path, fair: FairScores, found: Verdict | None, rank_by
         generated=sum(is_generated(licence) for licence in fair.tracks["licence"]),
         left_out=fair.left_out,
         rank_by=rank_by,
+        shared_artists=fair.shared_artists,
     )
 
 

@@ -16,7 +16,6 @@ checksums out of the index, scores by today's split, and "settings, labels or co
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import shutil
 import sys
@@ -478,8 +477,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=options.work) as scratch:
         folder = Path(scratch).absolute()
         write_candidates(folder / "candidates")
-        # The partitions of candidates are those of the folder that the environment names when the assets are loaded.
-        os.environ["ISOLATION_CANDIDATES"] = str(folder / "candidates")
         happened, findings = live(folder, options.changes, options.seed, options.retrain_every)
     for sentence in findings.told:
         print(sentence)

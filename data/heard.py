@@ -47,18 +47,22 @@ def people(key: Key, artists: Mapping[str, str], placed: Placements, copies: Ite
     """Artists as they are compared where a score has to be fair: who may be one person is one.
 
     Beside what `key` joins, these are names that one track has had, in `artists` (today's, by track id) or when it was
-    `placed`, and artists who share a recording (`copies`, pairs of track ids).
+    `placed`, and artists who share a recording (`copies`, pairs of track ids). Of artists whose tracks were placed one
+    by one every track stands for itself: that training and test share them is meant, and said.
     """
     names = {track_id: [key(track_id, artist)] for track_id, artist in artists.items()}
     for track_id, placement in placed.tracks.items():
         names.setdefault(track_id, []).extend(key(track_id, artist) for artist in placement.artists)
     same = [pair for keys in names.values() for pair in pairwise(keys)]
     same += [(names[one][0], names[other][0]) for one, other in copies if names.get(one) and names.get(other)]
-    leader = _clusters(same)
+    divided = {
+        name for track_id, placement in placed.tracks.items() if placement.by == "track" for name in names[track_id]
+    }
+    leader = _clusters(pair for pair in same if divided.isdisjoint(pair))
 
     def leading(track_id: str, artist: str) -> str:
         own = key(track_id, artist)
-        return leader.get(own, own)
+        return track_id if own in divided else leader.get(own, own)
 
     return leading
 

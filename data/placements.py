@@ -37,6 +37,7 @@ class Placement(BaseModel):
 
     `artists` are keys as splits compare them, `audio` checksums of its canonical mixture: every one that it ever had.
     `same_as` names tracks whose recording, or what is played in it, it was ever seen to share, also such as were gone.
+    `by` is what it was placed with: its artist, or nothing else, where the tracks of its artist stand on all sides.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +47,7 @@ class Placement(BaseModel):
     artists: tuple[str, ...] = ()
     audio: tuple[str, ...] = ()
     same_as: tuple[str, ...] = ()
+    by: Literal["artist", "track"] = "artist"
     reason: str = "as given"
 
 
@@ -77,6 +79,11 @@ class Placements:
         """The parts in which tracks of an artist were placed."""
         return self._by_artist.get(key, set())
 
+    @property
+    def divided(self) -> frozenset[str]:
+        """The artists whose tracks were placed one by one, by every name that these were known under."""
+        return frozenset(name for each in self.tracks.values() if each.by == "track" for name in each.artists)
+
     def after(
         self,
         splits: pd.DataFrame,
@@ -96,10 +103,12 @@ class Placements:
             here = known if known is not None and (now is None or now.split == known.split) else now
             if here is None:
                 continue
+            apart = "track" in (getattr(row, "by", "artist"), known.by if known else "artist")
             # As the dataset names it and as it is compared today: names that are joined may be parted again.
             names = _with(known.artists if known else (), artist_key(row.artist))
             more = {
                 "artists": _with(names, row.artist_key),
+                "by": "track" if apart else "artist",
                 "audio": _with(known.audio if known else (), audio.get(row.track_id)),
                 "same_as": tuple(
                     dict.fromkeys([*(known.same_as if known else ()), *(alike or {}).get(row.track_id, ())])
@@ -154,9 +163,11 @@ def strongest(parts: Iterable[str]) -> str | None:
 
 def placements_version(placements: Placements) -> str:
     """A checksum of where tracks are placed, whatever the file that says so looks like."""
-    content = [
-        placements.tracks[name].model_dump(mode="json", exclude={"reason"}) for name in sorted(placements.tracks)
-    ]
+    content = []
+    for _, placement in sorted(placements.tracks.items()):
+        # Left out where it says nothing, as in files of earlier releases.
+        silent = {"reason"} | ({"by"} if placement.by == "artist" else set())
+        content.append(placement.model_dump(mode="json", exclude=silent))
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

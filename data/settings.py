@@ -1,7 +1,9 @@
-"""The one settings object: where things are and how the chain runs, from the environment or `.env`.
+"""The one settings object: where things are and how the chain runs, a value that commands read and hand on.
 
-Every setting that is not part of a candidate stands here, with the prefix `ISOLATION_`; `data.environment` reads the
-variables. Paths are relative to the folder in which the command is given. An empty value is as good as none.
+Every setting that is not part of a candidate stands here. A command reads them once (`load_settings`), from variables
+with the prefix `ISOLATION_` as `data.environment` finds them; what it calls, builds and starts gets the object, or an
+environment made of it alone. Paths are relative to the folder in which the command is given. An empty value is as good
+as none.
 """
 
 from __future__ import annotations
@@ -10,11 +12,10 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from data.environment import FILE, PREFIX, SETTLED, read_file, variables
 from data.errors import InputError
@@ -83,12 +84,10 @@ class Quality(BaseModel):
     length_difference_s: float = Field(0.5, ge=0, description="largest difference of stem and mixture, seconds")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Settings of the whole project; each field is the environment variable `ISOLATION_<NAME>`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True, validate_default=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     storage: Place = Field(Path("storage"), description="root of everything that is materialised")
     musdb18: Source = Field(
@@ -98,6 +97,10 @@ class Settings(BaseSettings):
         "demo", description="demo, download, download-v1, download-v2, off, or a folder or archive of MedleyDB"
     )
     own: Source = Field("off", description="off, or a folder or archive of own stems")
+    sources: Mapping[str, Source] = Field(
+        default_factory=dict,
+        description="where datasets without a field come from, by name; each is the variable `ISOLATION_<DATASET>`",
+    )
     medleydb_metadata: Place | None = Field(None, description="folder of MedleyDB YAML files; unset: fetched")
     medleydb_gains: Literal["measured", "none"] = Field(
         "measured", description="MedleyDB's vocal stems: summed as loud as the mix has them, or as they are"
@@ -117,6 +120,9 @@ class Settings(BaseSettings):
     reserved_tracks: int = Field(10, ge=1, description="tracks kept apart for the final evaluation")
     validation_share: Share = Field(0.14, description="share of tracks without an official split used for validation")
     test_share: Share = Field(0.15, description="share of tracks without an official split used for testing")
+    split_by: Literal["auto", "artist", "track"] = Field(
+        "auto", description="what a split keeps together: artists, single tracks, or artists where there are enough"
+    )
     loopback_vocal: Share = Field(0.10, description="share of training tracks with a vocal loopback")
     loopback_instrumental: Share = Field(0.10, description="share of training tracks with an instrumental loopback")
     bleed: Literal["keep", "exclude"] = Field(
@@ -165,31 +171,9 @@ class Settings(BaseSettings):
             raise ValueError("ISOLATION_VALIDATION_SHARE and ISOLATION_TEST_SHARE are more than 1 together")
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Values that are given, then the variables as `data.environment` reads them."""
-        return init_settings, _Variables(settings_cls)
-
     def source(self, dataset: str) -> str:
-        """Where a dataset comes from: `ISOLATION_<DATASET>`, whether or not it has a field here; `off` if unset.
-
-        Raises InputError for the home folder of an unknown user.
-        """
-        if dataset in type(self).model_fields:
-            return str(getattr(self, dataset))
-        name = f"{PREFIX}{dataset.upper()}"
-        value = variables().get(name, "off")
-        try:
-            return _source(value)
-        except ValueError as error:
-            raise _refusal([_Problem(name, str(error), value)]) from error
+        """Where a dataset comes from, whether or not it has a field here; `off` if that is not said."""
+        return str(getattr(self, dataset)) if dataset in _SIMPLE else self.sources.get(dataset, "off")
 
     @property
     def root(self) -> Path:
@@ -197,12 +181,8 @@ class Settings(BaseSettings):
         return self.storage.expanduser().absolute()
 
 
-class _Variables(EnvSettingsSource):
-    """The variables of the environment and of `.env`, those that are settings."""
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        known = _names()
-        return {name.lower(): value for name, value in variables().items() if name in known}
+_SIMPLE = frozenset(Settings.model_fields) - {"quality", "sources"}
+"""The fields that are one variable each."""
 
 
 class _Problem(NamedTuple):
@@ -223,20 +203,34 @@ def load_settings(*, writes: bool = True) -> Settings:
     given = variables()
     problems = [_Problem(name, _nearest(name), None) for name in _unknown(given)]
     try:
-        settings = Settings()
+        settings = Settings.model_validate(_values(given))
     except ValidationError as error:
         for fault in error.errors(include_url=False):
-            name = PREFIX + "__".join(str(part) for part in fault["loc"]).upper()
+            name = PREFIX + "__".join(str(part) for part in fault["loc"] if part != "sources").upper()
             # What stands in no single variable names its variables itself.
             found = repr(fault["input"]) if fault["loc"] else "values that do not fit together"
             message = fault["msg"].removeprefix("Value error, ")
             problems.append(_Problem(name if fault["loc"] else "together", message, found))
         raise _refusal(problems) from error
     if writes:
-        problems += [*_champion_problems(settings), *_storage_problems(settings, given)]
+        problems += [*_champion_problems(settings), *_storage_problems(settings)]
     if problems:
         raise _refusal(problems)
     return settings
+
+
+def _values(given: Mapping[str, str]) -> dict[str, Any]:
+    """The values of fields that stand in these variables."""
+    values: dict[str, Any] = {name: given[_variable(name)] for name in _SIMPLE if _variable(name) in given}
+    quality = {
+        name: given[_variable("quality", name)] for name in Quality.model_fields if _variable("quality", name) in given
+    }
+    sources = {name.removeprefix(PREFIX).lower(): given[name] for name in _added(given)}
+    return values | ({"quality": quality} if quality else {}) | ({"sources": sources} if sources else {})
+
+
+def _variable(*parts: str) -> str:
+    return f"{PREFIX}{'__'.join(parts)}".upper()
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -247,14 +241,14 @@ def environment(settings: Settings) -> dict[str, str]:
     written = {} if SETTLED in os.environ else read_file()
     others = {name: value for name, value in written.items() if name.upper() != "DAGSTER_HOME"}
     inherited = {name: value for name, value in (others | dict(os.environ)).items() if not _is_setting(name)}
-    values = {name: settings.source(name.removeprefix(PREFIX).lower()) for name in _added(variables())}
-    for name in settings.model_fields_set:
+    values = {_variable(dataset): source for dataset, source in settings.sources.items()}
+    for name in settings.model_fields_set - {"sources"}:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
-            values |= {f"{PREFIX}{name}__{part}".upper(): str(getattr(value, part)) for part in value.model_fields_set}
+            values |= {_variable(name, part): str(getattr(value, part)) for part in value.model_fields_set}
         elif value is not None:
             secret = value.get_secret_value() if isinstance(value, SecretStr) else value
-            values[f"{PREFIX}{name}".upper()] = str(secret)
+            values[_variable(name)] = str(secret)
     return inherited | values | {f"{PREFIX}STORAGE": str(settings.root), SETTLED: "1"}
 
 
@@ -264,8 +258,7 @@ def _is_setting(name: str) -> bool:
 
 def _names() -> set[str]:
     """The variables of all fields."""
-    simple = {f"{PREFIX}{name}".upper() for name in Settings.model_fields if name != "quality"}
-    return simple | {f"{PREFIX}QUALITY__{name}".upper() for name in Quality.model_fields}
+    return {_variable(name) for name in _SIMPLE} | {_variable("quality", name) for name in Quality.model_fields}
 
 
 def _added(given: Iterable[str]) -> list[str]:
@@ -298,7 +291,7 @@ def _champion_problems(settings: Settings) -> list[_Problem]:
     return [_Problem("ISOLATION_CHAMPION", expected, repr(name))]
 
 
-def _storage_problems(settings: Settings, given: Iterable[str]) -> list[_Problem]:
+def _storage_problems(settings: Settings) -> list[_Problem]:
     """Why the storage root cannot be one, if it cannot."""
     root = settings.root
     name, found = "ISOLATION_STORAGE", str(root)
@@ -310,15 +303,15 @@ def _storage_problems(settings: Settings, given: Iterable[str]) -> list[_Problem
         if not there.is_dir():
             what = "a link that leads nowhere" if not there.exists() else "a file"
             return [_Problem(name, "a folder, or a path where one can be made", f"{found}: {there} is {what}")]
-        return _overlaps(settings, given, root.resolve())
+        return _overlaps(settings, root.resolve())
     except OSError as error:
         return [_Problem(name, "a folder, or a path where one can be made", f"{found}: {error.strerror}")]
 
 
-def _overlaps(settings: Settings, given: Iterable[str], root: Path) -> list[_Problem]:
+def _overlaps(settings: Settings, root: Path) -> list[_Problem]:
     """Sources that hold the storage root, or lie in it: one would be taken for the other."""
     problems = []
-    datasets = ["musdb18", "medleydb", "own", *(name.removeprefix(PREFIX).lower() for name in _added(given))]
+    datasets = ["musdb18", "medleydb", "own", *settings.sources]
     for dataset in datasets:
         value = settings.source(dataset)
         if value in _WORDS or not _is_there(Path(value)):

@@ -7,7 +7,7 @@ Tracks that none of them may use are `excluded`, with the reason. Where tracks w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from data.artists import Artists
 from data.errors import InputError
-from data.placements import HELD_OUT, Placement, Placements, strongest
+from data.placements import HELD_OUT, PARTS, Placement, Placements, strongest
+from data.recipe import listing
 from data.tables import Table
 
 CODE_VERSION = "3"
@@ -33,11 +34,18 @@ SPLITS = Table(
             pa.field("artist_key", pa.string(), metadata={"doc": "artist as compared: letters and digits only"}),
             pa.field("split", pa.string(), metadata={"doc": "train, validation, test, reserved or excluded"}),
             pa.field("reason", pa.string(), metadata={"doc": "why the track is in that split"}),
+            pa.field(
+                "by",
+                pa.string(),
+                metadata={"doc": "artist, or track where the tracks of its artist are placed one by one"},
+            ),
         ]
     ),
+    later={"by": "artist"},
 )
 
 _SMALL_CORPUS_SHARE = 0.2  # of all tracks: at most this much is reserved
+_MOST_NAMES = 10  # of artists in a sentence
 _OVERSHOOT = 2  # times what a part still lacks: an artist with more tracks is not drawn into it
 
 
@@ -50,6 +58,7 @@ def split_tracks(
     validation_share: float,
     test_share: float,
     bleed: str = "keep",
+    split_by: str = "auto",
     placed: Placements | None = None,
     given: Placements | None = None,
     recognised: Mapping[str, Sequence[str]] | None = None,
@@ -64,6 +73,10 @@ def split_tracks(
     out, and those of their tracks that were trained on are excluded; so are training tracks where the other one was
     validated on. With `given` splits these take the place of what was placed before, and whom they do not name is
     trained on.
+
+    Where tracks are `split_by` "track", they are placed one by one, only copies together, and artists stand on all
+    sides; "auto" does so with artists who are too few to leave something in every part. Artists who were divided once
+    stay divided, whatever it says: none of their tracks could be moved.
 
     Artists who are new are drawn, in an order that follows from `seed` and their names. First the reserved tracks, from
     artists with vocals on every track, without official training or validation tracks and without faults. Official
@@ -84,31 +97,85 @@ def split_tracks(
     memory = (given if given is not None else placed or Placements()).compared_by(key)
     known = _known(frame, memory, recognised or {})
     faults, copies = _faults(manifest, bleed), _copies(frame, duplicates, known)
-    groups = _grouped(frame, duplicates, known, memory, faults, copies, seed)
-    parts = {group.name: group.part for group in groups if group.part is not None}
-    new = [group for group in groups if group.part is None]
-    if given is not None:
-        parts |= {group.name: ("train", "not named in the given splits") for group in new}
-    else:
-        parts |= _drawn(groups, parts, reserved_tracks, validation_share, test_share)
-    places = {
-        track.track_id: _place(track, parts[group.name], faults, copies) for group in groups for track in group.tracks
-    }
-    if given is None:
-        _exchange(places, groups, validation_share)
-    frame["split"] = [places[name][0] for name in frame["track_id"]]
-    frame["reason"] = [places[name][1] for name in frame["track_id"]]
+
+    def split(divided: Collection[str]) -> pd.DataFrame:
+        """The splits where the tracks of these artists are placed one by one."""
+        by = ["track" if artist in divided else "artist" for artist in frame["artist_key"]]
+        table = frame.assign(
+            by=by, unit=frame["track_id"].where(frame["artist_key"].isin(divided), frame["artist_key"])
+        )
+        groups = _grouped(table, duplicates, known, memory, faults, copies, seed)
+        parts = {group.name: group.part for group in groups if group.part is not None}
+        if given is not None:
+            new = (group.name for group in groups if group.part is None)
+            parts |= dict.fromkeys(new, ("train", "not named in the given splits"))
+        else:
+            parts |= _drawn(groups, parts, reserved_tracks, validation_share, test_share)
+        places = {
+            track.track_id: _place(track, parts[group.name], group.by, faults, copies)
+            for group in groups
+            for track in group.tracks
+        }
+        if given is None:
+            _exchange(places, groups, validation_share)
+        table["split"] = [places[name][0] for name in table["track_id"]]
+        table["reason"] = [places[name][1] for name in table["track_id"]]
+        return table[SPLITS.names].sort_values("track_id", ignore_index=True)
+
+    tried = []
+    for divided in _ways(frame, known, memory, split_by):
+        tried.append(split(divided))
+        if _parts_filled(tried[-1]) == _ALL_FILLED:
+            break
+    splits = max(tried, key=_parts_filled)
     for needed in ("train", "validation"):
-        if not (frame["split"] == needed).any():
-            counts = ", ".join(f"{name} {(frame['split'] == name).sum()}" for name in NAMES)
+        if not (splits["split"] == needed).any():
+            counts = ", ".join(f"{name} {(splits['split'] == name).sum()}" for name in NAMES)
             raise InputError(
                 "splits",
                 expected=f"at least one track in {needed}",
-                found=f"{len(frame)} tracks of {len(groups)} artists: {counts}",
-                remedy="add tracks of more artists, or draw anew with `python -m pipelines.splits redraw` after "
-                "changing ISOLATION_VALIDATION_SHARE or ISOLATION_SEED",
+                found=f"{len(splits)} tracks of {splits['artist_key'].nunique()} artists: {counts}",
+                remedy=_remedy(needed, split_by, validation_share, given is not None, bool(memory.tracks)),
             )
-    return frame[SPLITS.names].sort_values("track_id", ignore_index=True)
+    return splits
+
+
+_ALL_FILLED = 3
+
+
+def _parts_filled(splits: pd.DataFrame) -> int:
+    """How far splits are from what a whole chain needs: something to train and validate on counts more than scores."""
+    parts = set(splits["split"])
+    return 2 * ({"train", "validation"} <= parts) + bool(parts & HELD_OUT)
+
+
+def _ways(
+    frame: pd.DataFrame, known: Mapping[str, Sequence[Placement]], memory: Placements, split_by: str
+) -> Iterator[Collection[str]]:
+    """Which artists may be divided, in the order in which that is tried: as few as possible."""
+    again = [any(p.by == "track" for p in known[name]) for name in frame["track_id"]]
+    divided = memory.divided | set(frame.loc[again, "artist_key"])
+    if split_by != "track":
+        yield divided
+    if split_by == "auto":
+        yield divided | set(frame["artist_key"]) - set(frame.loc[frame["official_split"].notna(), "artist_key"])
+    if split_by != "artist":
+        yield divided | set(frame["artist_key"])
+
+
+def _remedy(needed: str, split_by: str, validation_share: float, given: bool, placed: bool) -> str:
+    """What helps where a part has no track."""
+    if given:
+        return f"name tracks of {needed} in the file of ISOLATION_SPLITS, or unset it"
+    if needed == "validation" and validation_share == 0:
+        return "raise ISOLATION_VALIDATION_SHARE"
+    anew = ", or draw anew with `python -m pipelines.splits redraw`" if placed else ""
+    if split_by == "artist":
+        return (
+            "add tracks of more artists, or set ISOLATION_SPLIT_BY=auto, which divides artists who are too few" + anew
+        )
+    least = "three at least, to train on, to validate on and to test on, beside copies and what is excluded"
+    return f"add tracks of any artist: {least}{anew}"
 
 
 def _known(
@@ -139,12 +206,16 @@ class _Track(NamedTuple):
 
 @dataclass(frozen=True)
 class _Group:
-    """Artists who must not be divided: their tracks, how many of these are no copies, and where they were placed."""
+    """What must not be divided: artists, or `by` track a track with its copies.
+
+    Its tracks, how many of these are no copies, and where they were placed.
+    """
 
     name: str
     tracks: Sequence[_Track]
     size: int
     faulty: bool
+    by: str
     part: tuple[str, str] | None
 
     @property
@@ -163,38 +234,45 @@ def _grouped(
 ) -> list[_Group]:
     """All groups, in the order in which they are drawn."""
     tracks: dict[str, list[_Track]] = {}
-    keys: dict[str, set[str]] = {}
+    units: dict[str, dict[str, str]] = {}
     for row, name in zip(frame.itertuples(), _groups(frame, duplicates), strict=True):
         found = known[row.track_id]
         own = strongest(placement.split for placement in found)
         reason = next((placement.reason for placement in found if placement.split == own), "")
         official = row.official_split if isinstance(row.official_split, str) else None
         tracks.setdefault(name, []).append(_Track(row.track_id, official, row.vocal_activity > 0, own, reason))
-        keys.setdefault(name, set()).add(row.artist_key)
+        units.setdefault(name, {})[row.unit] = row.by
     groups = []
     for name in sorted(tracks, key=lambda name: _order(seed, name)):
         members, ids = tracks[name], [track.track_id for track in tracks[name]]
-        claims = {track.own for track in members if track.own} | {p for key in keys[name] for p in memory.parts_of(key)}
+        claims = {track.own for track in members if track.own} | {
+            p for unit in units[name] for p in memory.parts_of(unit)
+        }
+        by = min(units[name].values())  # an artist that somebody else's track goes with is no track
         groups.append(
             _Group(
                 name,
                 members,
                 sum(track not in copies for track in ids),
                 any(track in faults for track in ids),
-                _known_part(claims, {track.official for track in members}),
+                by,
+                _known_part(claims, {track.official for track in members}, by),
             )
         )
     return groups
 
 
-def _known_part(claims: set[str], official: set[str | None]) -> tuple[str, str] | None:
-    """The part that a group has before anything is drawn, and why; None for artists who are new."""
+def _known_part(claims: set[str], official: set[str | None], by: str) -> tuple[str, str] | None:
+    """The part that a group has before anything is drawn, and why; None for one that is new."""
     if not claims:
         return None
     prescribed = set() if claims & HELD_OUT else official & {"test", "validation"}
     part = strongest(claims | {str(name) for name in prescribed})
     assert part is not None
-    return part, f"official {part} artist" if part in prescribed else "where its artist was placed"
+    return part, f"official {part} {by}" if part in prescribed else f"where its {_WHAT[by]} was placed"
+
+
+_WHAT = {"artist": "artist", "track": "recording"}  # what tracks of a group have in common
 
 
 def _order(seed: int, name: str) -> str:
@@ -225,7 +303,7 @@ def _drawn(
     for official in ("test", "validation"):
         for group in new:
             if group.name not in assigned and official in group.official:
-                assigned[group.name] = (official, f"official {official} artist")
+                assigned[group.name] = (official, f"official {official} {group.by}")
 
     def fill(among: Sequence[_Group], part: str, share: float, total: int) -> None:
         """Draw artists into a part until it has its share of so many tracks."""
@@ -238,7 +316,7 @@ def _drawn(
         for group in fitting[: len(left) - 1]:
             if filled >= target:
                 return
-            assigned[group.name] = (part, "drawn by artist")
+            assigned[group.name] = (part, f"drawn by {group.by}")
             filled += group.size
 
     unsplit, fixed = ([group for group in groups if bool(group.official) is settled] for settled in (False, True))
@@ -248,7 +326,7 @@ def _drawn(
     if not any("validation" in group.official for group in groups if group.size):
         fill(fixed, "validation", validation_share, tracks(fixed) - tracks(fixed, *HELD_OUT))
     for group in new:
-        reason = "official training artist" if group.official else "drawn by artist"
+        reason = f"official training {group.by}" if group.official else f"drawn by {group.by}"
         assigned.setdefault(group.name, ("train", reason))
     return assigned
 
@@ -281,7 +359,7 @@ def _faults(manifest: pd.DataFrame, bleed: str) -> dict[str, str]:
 
 
 def _place(
-    track: _Track, part: tuple[str, str], faults: Mapping[str, str], copies: Mapping[str, str]
+    track: _Track, part: tuple[str, str], by: str, faults: Mapping[str, str], copies: Mapping[str, str]
 ) -> tuple[str, str]:
     """The split of one track of a group that has this part, and why."""
     if track.track_id in copies:
@@ -289,7 +367,7 @@ def _place(
     if track.own in HELD_OUT:
         return str(track.own), track.reason
     if track.own is not None and track.own != part[0] and track.official != "test":
-        return EXCLUDED, f"its artist is in {part[0]}, while this track was in {track.own}"
+        return EXCLUDED, f"its {_WHAT[by]} is in {part[0]}, while this track was in {track.own}"
     if track.track_id in faults and part[0] in ("train", "validation"):
         return EXCLUDED, faults[track.track_id]
     return part[0], track.reason if track.own == part[0] else part[1]
@@ -315,8 +393,8 @@ def _copies(frame: pd.DataFrame, duplicates: pd.DataFrame, known: Mapping[str, S
 
 
 def _groups(frame: pd.DataFrame, duplicates: pd.DataFrame) -> list[str]:
-    """What must not be divided: artists, joined where they share a recording."""
-    artists = dict(zip(frame["track_id"], frame["artist_key"], strict=True))
+    """What must not be divided: artists, or single tracks, joined where they share a recording."""
+    artists = dict(zip(frame["track_id"], frame["unit"], strict=True))
     leader = {artist: artist for artist in artists.values()}
 
     def lead(artist: str) -> str:
@@ -328,7 +406,7 @@ def _groups(frame: pd.DataFrame, duplicates: pd.DataFrame) -> list[str]:
         if row.track_id in artists and row.original in artists:
             first, second = sorted((lead(artists[row.track_id]), lead(artists[row.original])))
             leader[second] = first
-    return [lead(artist) for artist in frame["artist_key"]]
+    return [lead(artist) for artist in frame["unit"]]
 
 
 def held_out(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
@@ -340,11 +418,13 @@ def held_out(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
 def leaks(splits: pd.DataFrame) -> list[str]:
     """Every track that stands twice, and every artist on several sides, as a sentence each; empty where all is well.
 
-    Test and reserved tracks are one side: both are held out.
+    Test and reserved tracks are one side: both are held out. Artists whose tracks are placed one by one may stand on
+    several sides (`shared_artists`).
     """
     places: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row in splits[splits["split"] != EXCLUDED].itertuples():
-        for kind, name in (("track", row.track_id), ("artist", row.artist_key)):
+        together = [("artist", row.artist_key)] if row.by == "artist" else []
+        for kind, name in (("track", row.track_id), *together):
             places.setdefault((kind, str(name)), []).append((str(row.track_id), str(row.split)))
     found = []
     for (what, name), stands in sorted(places.items(), key=lambda each: (each[0][0] != "track", each[0][1])):
@@ -354,6 +434,24 @@ def leaks(splits: pd.DataFrame) -> list[str]:
             tracks = ", ".join(sorted(track_id for track_id, _ in stands))
             found.append(f"{what} {name} is in {' and '.join(sorted(parts))}: {tracks}")
     return found
+
+
+def shared_artists(splits: pd.DataFrame) -> list[str]:
+    """The artists of whom some tracks are trained or validated on and others held out, as datasets spell them."""
+    used = splits[splits["split"].isin(PARTS)]
+    held = used["split"].isin(HELD_OUT)
+    both = set(used.loc[held, "artist_key"]) & set(used.loc[~held, "artist_key"])
+    return sorted(used[used["artist_key"].isin(both)].drop_duplicates("artist_key")["artist"])
+
+
+def what_sharing_means(artists: Sequence[str]) -> str:
+    """What scores stand for where training and test share these artists, a sentence; empty where they share none."""
+    if not artists:
+        return ""
+    return (
+        f"Training and test share artists ({listing(artists, _MOST_NAMES)}): scores say how well songs of these "
+        "artists are separated, and are too good for songs of others."
+    )
 
 
 def shared_recordings(splits: pd.DataFrame, duplicates: pd.DataFrame) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,16 @@ MOST_ROWS = 100_000_000  # beyond that, a number in a damaged file
 
 @dataclass(frozen=True)
 class Table:
-    """A kind of table: the name of its file, its columns with types and documentation, and which are never empty."""
+    """A kind of table: the name of its file, its columns with types and documentation, and which are never empty.
+
+    `later` names columns that earlier releases did not have, with the value that stands for all of their rows: a table
+    that holds no other is written, and versioned, without them, as it was then.
+    """
 
     file: str
     schema: pa.Schema
     filled: tuple[str, ...] = ()
+    later: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def names(self) -> list[str]:
@@ -56,7 +62,7 @@ class Table:
     def version(self, frame: pd.DataFrame) -> str:
         """A checksum of the rows, in their order: equal rows have equal versions, whatever library wrote them."""
         rows = self._arrow(frame)
-        checksum = hashlib.sha256(json.dumps([f"{field.name} {field.type}" for field in self.schema]).encode())
+        checksum = hashlib.sha256(json.dumps([f"{field.name} {field.type}" for field in rows.schema]).encode())
         for batch in rows.to_batches(max_chunksize=1000):
             content = [_plain(row) for row in batch.to_pylist()]
             checksum.update(json.dumps(content, allow_nan=False).encode())
@@ -67,10 +73,15 @@ class Table:
         return self.version(self.read(folder))
 
     def _arrow(self, frame: pd.DataFrame) -> pa.Table:
-        if set(frame.columns) != set(self.names) and len(frame.columns):
+        if set(frame.columns) | self.later.keys() != set(self.names) and len(frame.columns):
             raise ValueError(f"{self.file}: columns {sorted(frame.columns)} are not {sorted(self.names)}")
-        ordered = frame.reindex(columns=self.names)
-        return pa.Table.from_pandas(ordered, schema=self.schema, preserve_index=False)
+        needed = (name for name, usual in self.later.items() if name in frame and (frame[name] != usual).any())
+        schema = self._without_later(needed)
+        return pa.Table.from_pandas(frame.reindex(columns=schema.names), schema=schema, preserve_index=False)
+
+    def _without_later(self, but: Iterable[str]) -> pa.Schema:
+        unused = self.later.keys() - set(but)
+        return pa.schema([column for column in self.schema if column.name not in unused])
 
 
 def column(name: str, kind: pa.DataType, doc: str, *, nullable: bool = True) -> pa.Field:
@@ -108,11 +119,12 @@ def read_table(path: Path, table: Table | None = None) -> pd.DataFrame:
             remedy="materialise the asset that writes it first",
         )
     rows, frame = _read(path, what)
-    if table is not None and not rows.schema.remove_metadata().equals(table.schema.remove_metadata()):
+    declared = table._without_later(rows.schema.names) if table is not None else rows.schema
+    if not rows.schema.remove_metadata().equals(declared.remove_metadata()):
         raise InputError(
             what,
             file=path,
-            expected=f"columns {', '.join(f'{f.name} {f.type}' for f in table.schema)}",
+            expected=f"columns {', '.join(f'{f.name} {f.type}' for f in declared)}",
             found=", ".join(f"{f.name} {f.type}" for f in rows.schema)[:500],
             remedy="materialise its asset again with this version of the project",
         )
@@ -125,7 +137,8 @@ def read_table(path: Path, table: Table | None = None) -> pd.DataFrame:
             found="rows without one",
             remedy="materialise its asset again",
         )
-    return frame
+    missing = {name: usual for name, usual in table.later.items() if name not in frame} if table is not None else {}
+    return frame.assign(**missing)[table.names] if missing and table is not None else frame
 
 
 def _read(path: Path, what: str) -> tuple[pa.Table, pd.DataFrame]:

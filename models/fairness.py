@@ -6,7 +6,7 @@ Pure functions of tables and records. What a separator has heard stands in `data
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from data.cache import Record
 from data.recipe import listing
+from data.splits import what_sharing_means
 from models.evaluate import FEWEST_TRACKS, has_score
 from models.measures import added
 
@@ -46,7 +47,7 @@ class FairScores:
     `table` (SCORES) holds baselines and `candidates` over the tracks that all have in common, `tracks` (held-out
     tracks, as `side_by_side` was given them) are these; `left_out` names tracks that a candidate knows from training
     (candidate, track, why), `unscored` those that some candidate was not scored on yet, `absent` the candidates that
-    cannot be compared, with the reason.
+    cannot be compared, with the reason; `shared_artists` are those whose tracks are both trained on and held out.
     """
 
     table: pd.DataFrame
@@ -55,6 +56,7 @@ class FairScores:
     left_out: tuple[tuple[str, str, str], ...]
     unscored: tuple[str, ...]
     absent: Mapping[str, str]
+    shared_artists: tuple[str, ...] = ()
 
     @property
     def sung(self) -> pd.DataFrame:
@@ -69,8 +71,9 @@ class FairScores:
 
     @property
     def sentences(self) -> list[str]:
-        """What is left out, in words."""
-        found = [f"left out: {sentence}" for sentence in told(self.left_out)]
+        """What is left out, and what artists the training shares, in words."""
+        shared = [what_sharing_means(self.shared_artists)] if self.shared_artists else []
+        found = shared + [f"left out: {sentence}" for sentence in told(self.left_out)]
         if self.unscored:
             found.append(f"left out: not every candidate was scored on {listing(self.unscored)}")
         return found + [f"{name} is not compared: {why}" for name, why in sorted(self.absent.items())]
@@ -82,12 +85,13 @@ def side_by_side(
     candidates: Mapping[str, Scored],
     known: Mapping[str, Mapping[str, str]],
     absent: Mapping[str, str],
+    shared_artists: Sequence[str] = (),
 ) -> FairScores:
     """The scores of the baselines and of candidates, as far as they may stand side by side today.
 
     `today` are the held-out tracks; `known` has those that each candidate knows from training, with the reason.
     Candidates that were not scored again since a track came stay, over the tracks that are common. `absent` are
-    candidates whose scores do not count, with the reason.
+    candidates whose scores do not count, with the reason, `shared_artists` as in `FairScores`.
     """
     bounds, tables = known_scores(*baselines, today), {}
     for name, scored in candidates.items():
@@ -101,7 +105,8 @@ def side_by_side(
     )
     unscored = set(today["track_id"]) - common.tracks - {track for _, track, _ in left_out}
     tracks = today[today["track_id"].isin(common.tracks)].reset_index(drop=True)
-    return FairScores(table, tracks, common.methods, left_out, tuple(sorted(unscored)), {**absent, **common.absent})
+    every = {**absent, **common.absent}
+    return FairScores(table, tracks, common.methods, left_out, tuple(sorted(unscored)), every, tuple(shared_artists))
 
 
 def why_outdated(trained: Record | None, scored: Record | None, code_version: str) -> str | None:

@@ -22,7 +22,7 @@ from data.layout import Layout
 from data.loopback import PAIRS
 from data.ownership import own
 from data.scratch import require_writable
-from data.settings import load_settings
+from data.settings import Settings, load_settings
 from data.tables import read_table
 from data.text import say
 from models.candidate import Candidate, candidate_path, load_candidate
@@ -42,7 +42,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         with open_reporters(settings) as (reporter, extras):
             _end_with(extras.get("launcher"))
-            _train(candidate, options, reporter, extras)
+            _train(candidate, options, settings, reporter, extras)
     except Stopped as stopped:
         stopped.said = "started again, it goes on from the last state that was saved"
         raise
@@ -66,8 +66,13 @@ def _file_of(config: str, candidates: Path) -> Path:
     return candidate_path(config, candidates) if named else Path(config)
 
 
-def _train(candidate: Candidate, options: argparse.Namespace, reporter: Reporter, extras: Mapping[str, Any]) -> None:
-    settings = load_settings()
+def _train(
+    candidate: Candidate,
+    options: argparse.Namespace,
+    settings: Settings,
+    reporter: Reporter,
+    extras: Mapping[str, Any],
+) -> None:
     pairs = read_table(options.pairs or PAIRS.path(Layout(settings.root).loopback), PAIRS)
 
     # Torch takes seconds to load: bad input is told before that.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from assets import ballot, championship, evaluation, lanes, leaderboard, promotion, reporting, separators, training_set
+from assets.partitions import with_candidates
 from assets.recording import with_parameters
 from data.engine import ExecutorEngine
 from data.settings import Settings, load_settings
@@ -16,20 +17,19 @@ from pipelines.sensors import SENSORS
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """The whole code location with other settings: for tests and for programs."""
+    """The whole code location with these settings, whatever the environment says."""
     chosen = training_set.PARAMETERS | evaluation.PARAMETERS | leaderboard.PARAMETERS
     parameters = {key: found for key, of in chosen.items() if (found := of(settings))}
     parameters[separators.CHECKPOINT] = separators.candidate_versions(settings)
+    modules = (training_set, separators, evaluation, leaderboard, ballot, championship, promotion, reporting)
     return dg.Definitions(
         assets=[
             *(asset for lane in lanes.LANES for asset in lane.assets),
-            *(with_parameters(asset, parameters) for asset in training_set.ASSETS),
-            *(with_parameters(asset, parameters) for asset in separators.ASSETS),
-            *(with_parameters(asset, parameters) for asset in (*evaluation.ASSETS, *leaderboard.ASSETS)),
-            *ballot.ASSETS,
-            *championship.ASSETS,
-            *promotion.ASSETS,
-            *reporting.ASSETS,
+            *(
+                with_candidates(with_parameters(asset, parameters), settings)
+                for module in modules
+                for asset in module.ASSETS
+            ),
         ],
         asset_checks=[
             *(check for lane in lanes.LANES for check in lane.checks),

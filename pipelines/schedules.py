@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.partitions import CANDIDATES
 from assets.separators import CHECKPOINT
 from data.errors import InputError
 from data.settings import Settings
+from models.candidate import candidate_names
 from pipelines import jobs
 from pipelines.changes import candidate_changes, state, table_recipes, training_set_changes
 
@@ -27,7 +27,9 @@ WHY_TAG = "isolation/why"
 def weekly_retraining(
     context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    trained = sorted(context.instance.get_materialized_partitions(CHECKPOINT) & set(CANDIDATES.get_partition_keys()))
+    trained = sorted(
+        context.instance.get_materialized_partitions(CHECKPOINT) & set(candidate_names(settings.candidates))
+    )
     if not trained:
         yield dg.SkipReason("no candidate has been trained yet: launch the job `train` for one first")
         return

@@ -33,7 +33,6 @@ from dagster._utils.log import configure_loggers
 from dagster_webserver.version import __version__
 
 from data.command import Stopped, run_command
-from data.settings import load_settings
 from pipelines.guard import GuardedWebserver
 from pipelines.instance import end_killed_runs, prepare_home
 
@@ -49,15 +48,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m pipelines.server", description="Started by pipelines.ui.")
     parser.add_argument("--listener", type=int, required=True, help="descriptor of the listening socket")
     parser.add_argument("--starter", type=int, required=True, help="descriptor of a pipe that its starter holds open")
+    parser.add_argument("--root", type=Path, required=True, help="the storage root")
     options = parser.parse_args()
     threading.Thread(target=_end_with_the_starter, args=(options.starter,), daemon=True).start()
     with socket.socket(fileno=options.listener) as listener:
-        return run_command(lambda: _run(listener))
+        return run_command(lambda: _run(listener, options.root))
 
 
-def _run(listener: socket.socket) -> int:
+def _run(listener: socket.socket, root: Path) -> int:
     configure_loggers(log_level="INFO")
-    home = prepare_home(load_settings().root)
+    home = prepare_home(root)
     with suppress(Stopped), dg.DagsterInstance.get() as instance:
         end_killed_runs(instance)
         with _code_server(instance) as workspace, _daemon(workspace, home):

@@ -23,8 +23,9 @@ from data.ownership import own
 from data.placements import Placements, write_placements
 from data.recipe import listing
 from data.settings import Settings, load_settings
-from data.splits import NAMES, held_out, split_tracks
+from data.splits import NAMES, held_out, shared_artists, split_tracks, what_sharing_means
 from data.text import say
+from models.candidate import candidate_names
 
 NOT_DONE = 1
 
@@ -51,6 +52,7 @@ def _show(settings: Settings) -> int:
     for row in frame.sort_values(["split", "track_id"]).itertuples():
         say(f"{row.split:<11} {row.track_id}  ({row.reason})", sys.stdout)
     print("\n" + _counts(frame))
+    _say_what_is_shared(frame)
     return 0
 
 
@@ -86,11 +88,12 @@ def _redraw(settings: Settings, sure: bool) -> int:
     drawn = split_tracks(manifest, read_duplicates(settings.root), **draw_parameters(settings), artists=artists)
     after = Placements().after(drawn, dict(zip(manifest["track_id"], manifest["mixture_sha256"], strict=True)))
     print(f"Drawn anew with seed {settings.seed}: {_counts(drawn)}.")
+    _say_what_is_shared(drawn)
     moved = after.moved(before)
     print(f"{len(moved)} tracks change between what is trained on and what is held out{':' if moved else '.'}")
     for sentence in moved:
         say(f"  {sentence}", sys.stdout)
-    for sentence in _voided(settings, manifest, drawn):
+    for sentence in _voided(settings, manifest, drawn, after):
         say(sentence, sys.stdout)
     if not sure:
         print("Nothing was changed. Say --yes to go by this draw from now on.")
@@ -112,15 +115,14 @@ def _go_by(layout: Layout, before: Placements, after: Placements) -> None:
     write_placements(layout.placements, after)
 
 
-def _voided(settings: Settings, manifest: pd.DataFrame, drawn: pd.DataFrame) -> list[str]:
+def _voided(settings: Settings, manifest: pd.DataFrame, drawn: pd.DataFrame, after: Placements) -> list[str]:
     """What a draw does to the separators that there are, a sentence each."""
-    from assets.partitions import CANDIDATES
     from assets.separators import heard_by_checkpoint
     from assets.training_set import artist_keys, same_recordings
 
     layout, tracks = Layout(settings.root), held_out(manifest, drawn)
-    pairs = same_recordings(settings.root)
-    places = {name: layout.checkpoint(name) for name in CANDIDATES.get_partition_keys()}
+    pairs, artists = same_recordings(settings.root), artist_keys(settings, after)
+    places = {name: layout.checkpoint(name) for name in candidate_names(settings.candidates)}
     found = []
     for name, folder in {**places, "the champion": layout.champion}.items():
         if not folder.is_dir():
@@ -129,13 +131,18 @@ def _voided(settings: Settings, manifest: pd.DataFrame, drawn: pd.DataFrame) -> 
         if heard is None:
             found.append(f"{name}: what it was trained on is not recorded; it cannot be scored")
             continue
-        seen = sorted(seen_tracks(tracks, heard, pairs, artist_keys(settings)))
+        seen = sorted(seen_tracks(tracks, heard, pairs, artists))
         if seen:
             found.append(
                 f"{name}: it knows {len(seen)} of {len(tracks)} held-out tracks from training ({listing(seen)}); "
                 "its scores leave them out until it is trained again"
             )
     return found
+
+
+def _say_what_is_shared(frame: pd.DataFrame) -> None:
+    if meaning := what_sharing_means(shared_artists(frame)):
+        say(meaning, sys.stdout)
 
 
 def _counts(frame: pd.DataFrame) -> str:

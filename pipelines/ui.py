@@ -44,7 +44,7 @@ def _open(port: int) -> int:
     settings = load_settings()
     home = Layout(settings.root).dagster
     with _listener(port) as listener, _only_one(home, listener):
-        return _run(listener, _environment(settings), home)
+        return _run(listener, _environment(settings), settings.root)
 
 
 @contextmanager
@@ -137,13 +137,13 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _run(listener: socket.socket, environment: dict[str, str], home: Path) -> int:
+def _run(listener: socket.socket, environment: dict[str, str], root: Path) -> int:
     """Run the programs in a process group of their own until they end or this process is told to; returns a code."""
     watched, held = os.pipe()  # closed when this process ends, SIGKILL included: then the programs end themselves
     command = [sys.executable, "-m", "pipelines.server", "--listener", str(listener.fileno())]
     programs = subprocess.Popen(
-        [*command, "--starter", str(watched)],
-        cwd=home,
+        [*command, "--starter", str(watched), "--root", str(root)],
+        cwd=Layout(root).dagster,
         env=environment,
         pass_fds=(listener.fileno(), watched),
         start_new_session=True,  # Ctrl-C reaches this process alone, which ends them in their order

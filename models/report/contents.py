@@ -54,7 +54,8 @@ class EvaluationReport:
     `generated` says how many of the scored tracks are generated songs (`data.demo.licence.is_generated`), None where
     nobody looked. `left_out` holds (candidate, track id, why) for every song that a candidate knows from its training
     and that `scores` therefore lacks. None means that nobody looked, and then the page does not say what was heard in
-    training. Methods are ranked by `rank_by`.
+    training. Methods are ranked by `rank_by`. `shared_artists` are those whose tracks are both trained on and scored
+    on.
     """
 
     title: str
@@ -67,3 +68,4 @@ class EvaluationReport:
     generated: int | None = None
     left_out: Sequence[tuple[str, str, str]] | None = None
     rank_by: Measure = USDR
+    shared_artists: Sequence[str] = ()

@@ -69,7 +69,7 @@ def build_report(report: EvaluationReport, output: Path, *, now: datetime | None
         .render(
             title=report.title,
             date=(now or datetime.now(UTC)).strftime("%d %B %Y, %H:%M %Z").lstrip("0"),
-            scope=scope(report.scores["track_id"].nunique(), report.generated, report.left_out),
+            scope=scope(report.scores["track_id"].nunique(), report.generated, report.left_out, report.shared_artists),
             findings=findings(report.scores, names, report.champion, rank_by),
             tie_rule=tie_rule(rank_by),
             champion=report.champion,

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from data.splits import what_sharing_means
 from models.evaluate import FEWEST_TRACKS, ICA, IDEAL_MASK, MIXTURE, Comparison, compare, summarise
 from models.measures import USDR, Measure, headlines
 
@@ -47,7 +48,12 @@ def joined(parts: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
-def scope(songs: int, generated: int | None, left_out: Sequence[tuple[str, str, str]] | None) -> str:
+def scope(
+    songs: int,
+    generated: int | None,
+    left_out: Sequence[tuple[str, str, str]] | None,
+    shared_artists: Sequence[str] = (),
+) -> str:
     """What the page's scores stand over: how many songs, how many of them generated, and what was heard in training.
 
     Parameters as in `EvaluationReport`. Nothing is said of what nobody looked into (None).
@@ -65,6 +71,8 @@ def scope(songs: int, generated: int | None, left_out: Sequence[tuple[str, str, 
         known = len({track_id for _, track_id, _ in left_out})
         rest = f"; {known} song{'' if known == 1 else 's'} that one does know {_are(known)} left out" if known else ""
         sentences.append(f"No separator shown here knows {'it' if one else 'any of them'} from its training{rest}.")
+    if shared_artists:
+        sentences.append(what_sharing_means(shared_artists))
     return " ".join(sentences)
 
 

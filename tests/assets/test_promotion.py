@@ -37,12 +37,13 @@ class Arena:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.champion: str | None = None  # named by hand
         self.pairs = tiny_pairs(root, train=2, validation=4, seconds=0.2)
         self.write_pairs(self.pairs)
 
     @property
     def settings(self) -> Settings:
-        return Settings(storage=self.root, device="cpu")
+        return Settings(storage=self.root, device="cpu", champion=self.champion)
 
     def write_pairs(self, pairs: pd.DataFrame) -> None:
         folder = self.root / "training_set" / "loopback"
@@ -264,16 +265,14 @@ def test_a_candidate_that_was_not_listened_to_has_no_votes(
     assert found.name == "toy"
 
 
-def test_a_champion_is_named_by_hand_and_the_reason_says_so(
-    arena: Arena, ballot: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_champion_is_named_by_hand_and_the_reason_says_so(arena: Arena, ballot: Callable[..., None]) -> None:
     ballot("Ann", letter="A")
-    monkeypatch.setenv("ISOLATION_CHAMPION", "report")
+    arena.champion = "report"
     assert arena.promote().success
     assert arena.promoted == "report 0"
     content = json.loads((arena.root / "evaluation" / "champion" / "champion.json").read_text())
     assert content["reason"] == "named by hand (ISOLATION_CHAMPION), whatever votes and scores say"
-    monkeypatch.setenv("ISOLATION_CHAMPION", "nobody")
+    arena.champion = "nobody"
     with pytest.raises(InputError, match="a candidate that is trained: report, toy"):
         arena.best()
 

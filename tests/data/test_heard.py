@@ -67,6 +67,27 @@ def test_names_that_one_track_has_had_are_one_person_and_so_are_artists_who_shar
     assert seen_tracks(track, HEARD_THEN, [], same) == {"own/new": "was trained on its artist, in own/a"}
 
 
+def test_songs_of_an_artist_whose_tracks_were_placed_one_by_one_are_known_by_audio_and_as_copies_alone() -> None:
+    placed = Placements(
+        {
+            f"own/{name}": Placement.model_validate(
+                {"track": f"own/{name}", "split": part, "artists": ("ann",), "by": by}
+            )
+            for name, part, by in (("a", "train", "track"), ("x", "test", "track"))
+        }
+    )
+    same = people(key, {"own/x": "Ann", "own/y": "Bob"}, placed, [("own/x", "own/y")])
+    tracks = pd.DataFrame(
+        [("own/x", "Ann", "audio x"), ("own/e", "Ann", "audio a"), ("own/d", "Ann", "audio d"), ("own/y", "Bob", "y")],
+        columns=["track_id", "artist", "mixture_sha256"],
+    )
+    assert seen_tracks(tracks, HEARD_THEN, [("own/d", "own/a")], same) == {
+        "own/e": "was trained on the same audio, as own/a",
+        "own/d": "was trained on the same recording, own/a",
+        "own/y": "was chosen by its artist, in own/b",  # who shares a recording with Ann, and is not divided
+    }
+
+
 def test_loopback_and_original_are_one_track_that_is_heard() -> None:
     pairs = pd.DataFrame(
         {

@@ -11,18 +11,20 @@ import pytest
 from data.duplicates import DUPLICATES
 from data.errors import InputError
 from data.placements import HELD_OUT, Placement, Placements, read_placements, write_placements
-from data.splits import EXCLUDED, leaks, shared_recordings, split_tracks
+from data.splits import EXCLUDED, leaks, shared_artists, shared_recordings, split_tracks
 
 SETTINGS = {"seed": 0, "reserved_tracks": 3, "validation_share": 0.2, "test_share": 0.2}
 HISTORIES = 1000
+HISTORIES_OF_FEW = 120
 
 
 class Life:
     """A corpus that changes, and its splits after every few changes."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, artists: int = 13) -> None:
         self.random = random.Random(seed)
         self.seed = seed
+        self.artists = artists
         self.tracks: dict[str, dict[str, object]] = {}
         self.copies: list[tuple[str, str]] = []
         self.merged: dict[str, str] = {}
@@ -38,7 +40,7 @@ class Life:
         official = self.random.choice([None, None, None, None, "train", "validation", "test"])
         self.tracks[f"own/t{self.made}"] = {
             "real": self.made,
-            "artist": f"artist {self.random.randint(0, 12)}",
+            "artist": f"artist {self.random.randint(0, self.artists - 1)}",
             "audio": f"a{self.made}",
             "official": official,
             "sung": self.random.random() < 0.8,
@@ -122,6 +124,8 @@ class Life:
     def check(self, splits: pd.DataFrame) -> None:
         assert leaks(splits) == []
         assert shared_recordings(splits, self.duplicates) == []
+        divided = set(splits.loc[splits["by"] == "track", "artist_key"])
+        assert divided.isdisjoint(splits.loc[splits["by"] == "artist", "artist_key"])
         for row in splits.itertuples():
             track = self.tracks[row.track_id]
             side = "held out" if row.split in HELD_OUT else "excluded" if row.split == EXCLUDED else "trained on"
@@ -146,6 +150,24 @@ def test_over_a_thousand_histories_no_track_changes_sides() -> None:
                 refused += 1  # nobody left to train or to validate on: told, and nothing is moved
             life.live()
     assert lived > 10 * refused
+
+
+def test_over_histories_of_one_to_three_artists_no_track_changes_sides_and_no_copy_crosses_them() -> None:
+    refused = divided = 0
+    for seed in range(HISTORIES_OF_FEW):
+        life = Life(seed, artists=1 + seed % 3)
+        for _ in range(4):
+            before = life.placed.divided
+            try:
+                splits = life.split()
+                life.check(splits)
+                divided += bool(shared_artists(splits))
+                assert before <= life.placed.divided
+            except InputError:
+                refused += 1
+            life.live()
+    assert divided > 2 * HISTORIES_OF_FEW
+    assert refused < HISTORIES_OF_FEW / 10
 
 
 def placed(**parts: str) -> Placements:

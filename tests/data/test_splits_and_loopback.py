@@ -115,7 +115,7 @@ def test_tracks_without_vocals_are_not_reserved() -> None:
     assert (table.set_index("track_id").loc[reserved, "vocal_activity"] > 0).all()
 
 
-@pytest.mark.parametrize("rows", [musdb(train=0, validation=0, test=6), [("medleydb", "one", None)] * 5])
+@pytest.mark.parametrize("rows", [musdb(train=0, validation=0, test=6), [("medleydb", "one", None)] * 2])
 def test_a_corpus_with_nothing_to_train_on_is_refused(rows: list[tuple[str, str, str | None]]) -> None:
     with pytest.raises(InputError, match="at least one track in"):
         split_tracks(manifest(rows), NO_COPIES, **DEFAULTS)

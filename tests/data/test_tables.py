@@ -50,6 +50,19 @@ def test_a_missing_number_is_one_however_pandas_says_it() -> None:
     assert SONGS.version(songs(gain=[0.1, np.nan])) == SONGS.version(songs(gain=pd.array([0.1, None], "Float64")))
 
 
+def test_a_column_that_came_later_is_left_out_while_it_says_nothing(tmp_path: Path) -> None:
+    grown = Table(SONGS.file, SONGS.schema.append(column("take", pa.string(), "which one")), later={"take": "first"})
+    assert grown.version(songs()) == grown.version(songs(take="first")) == SONGS.version(songs())
+    grown.write(tmp_path, songs(take="first"))
+    assert SONGS.version_in(tmp_path) == grown.version_in(tmp_path)
+    assert list(grown.read(tmp_path)["take"]) == ["first", "first"]
+    grown.write(tmp_path, songs(take=["first", "second"]))
+    assert list(grown.read(tmp_path)["take"]) == ["first", "second"]
+    assert grown.version_in(tmp_path) not in (SONGS.version(songs()), grown.version(songs(take=["second", "first"])))
+    with pytest.raises(InputError, match="columns name"):
+        SONGS.read(tmp_path)
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"name": ["a", "c"]}, {"gain": [0.1000001, None]}, {"gain": [0.1, 0.0]}, {"levels": [[-3.5, 1 / 3], [0.0]]}],
