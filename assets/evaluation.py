@@ -27,7 +27,8 @@ from assets.recording import (
     with_metadata,
 )
 from assets.separators import CHECKPOINT, heard_by_checkpoint
-from assets.training_set import DUPLICATES, MANIFEST, SPLITS, artist_keys, read_manifest, read_splits, same_recordings
+from assets.training_recipes import DUPLICATES, MANIFEST, SPLITS
+from assets.training_set import artist_keys, read_manifest, read_splits, same_recordings
 from data import cache
 from data.demo.licence import is_generated
 from data.errors import InputError

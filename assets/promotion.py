@@ -22,7 +22,8 @@ from assets.partitions import CANDIDATES
 from assets.processes import run_process
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, sentence, upstream, with_metadata
 from assets.separators import CHECKPOINT, CODE_VERSION, heard_by_checkpoint, trained_on
-from assets.training_set import LOOPBACK, artist_keys, read_manifest, same_recordings
+from assets.training_recipes import LOOPBACK
+from assets.training_set import artist_keys, read_manifest, same_recordings
 from data import cache
 from data.errors import InputError, os_error
 from data.heard import HEARD, heard_by, heard_tracks, seen_tracks

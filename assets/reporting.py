@@ -18,7 +18,8 @@ from assets.promotion import (
 )
 from assets.recording import OWNERS, Metadata, materialise, picture, upstream
 from assets.separators import CHECKPOINT
-from assets.training_set import DUPLICATES, LOOPBACK, MANIFEST, SPLITS, read_manifest
+from assets.training_recipes import DUPLICATES, LOOPBACK, MANIFEST, SPLITS
+from assets.training_set import read_manifest
 from data.demo.licence import is_generated
 from data.layout import REPORT_FILE, Layout
 from data.recipe import Recipe

@@ -14,8 +14,9 @@ import dagster as dg
 
 from assets.partitions import CANDIDATES
 from assets.processes import run_process
-from assets.recording import OWNERS, Metadata, markdown_table, materialise, picture, upstream
-from assets.training_set import LOOPBACK, read_manifest
+from assets.recording import Metadata, markdown_table, materialise, picture, upstream
+from assets.training_recipes import LOOPBACK
+from assets.training_set import read_manifest
 from data import cache
 from data.errors import InputError
 from data.files import PARTIAL, discard, publish, publish_folder, sha256_of
@@ -36,8 +37,6 @@ SHORT = 16  # characters of a fingerprint that name a folder
 
 @dg.asset(
     key=CHECKPOINT,
-    group_name=GROUP,
-    owners=OWNERS,
     deps=[LOOPBACK],
     partitions_def=CANDIDATES,
     description="A trained separator with its curves; one partition per candidate, which is one YAML file in "

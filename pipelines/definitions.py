@@ -4,33 +4,51 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets import evaluation, lanes, promotion, reporting, separators, training_set
-from assets.recording import with_parameters
+from assets import (
+    checks,
+    evaluation,
+    lanes,
+    promotion,
+    reporting,
+    separators,
+    splitting,
+    training_recipes,
+    training_set,
+)
+from assets.recording import OWNERS, with_parameters
 from data.engine import ExecutorEngine
 from data.settings import Settings, load_settings
 from pipelines.console import step_lines
 from pipelines.instance import settings_of_a_run
 from pipelines.jobs import JOBS
+from pipelines.links import linked_to_source
 from pipelines.schedules import SCHEDULES
 from pipelines.sensors import SENSORS
 
 
+def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """All assets: grouped by the first part of their key, owned, with the settings that they go by and their source."""
+    parameters = {key: chosen(settings) for key, chosen in training_recipes.PARAMETERS.items()}
+    parameters[separators.CHECKPOINT] = separators.candidate_versions(settings)
+    modules = (training_set, splitting, separators, evaluation, promotion, reporting)
+    assets = [
+        *(asset for lane in lanes.LANES for asset in lane.assets),
+        *(asset for module in modules for asset in module.ASSETS),
+    ]
+    return linked_to_source([with_parameters(asset.map_asset_specs(_owned), parameters) for asset in assets])
+
+
+def _owned(spec: dg.AssetSpec) -> dg.AssetSpec:
+    return spec.replace_attributes(group_name=spec.key.path[0], owners=OWNERS)
+
+
 def build_definitions(settings: Settings) -> dg.Definitions:
     """The whole code location with other settings: for tests and for programs."""
-    parameters = {key: chosen(settings) for key, chosen in training_set.PARAMETERS.items()}
-    parameters[separators.CHECKPOINT] = separators.candidate_versions(settings)
     return dg.Definitions(
-        assets=[
-            *(asset for lane in lanes.LANES for asset in lane.assets),
-            *(with_parameters(asset, parameters) for asset in training_set.ASSETS),
-            *(with_parameters(asset, parameters) for asset in separators.ASSETS),
-            *evaluation.ASSETS,
-            *promotion.ASSETS,
-            *reporting.ASSETS,
-        ],
+        assets=build_assets(settings),
         asset_checks=[
             *(check for lane in lanes.LANES for check in lane.checks),
-            *training_set.CHECKS,
+            *checks.CHECKS,
             *evaluation.CHECKS,
             *promotion.CHECKS,
         ],
