@@ -6,6 +6,7 @@ by `data.cache.differences`, how it is shown by `data.lineage`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from data.lineage import CURRENT, KEPT, MISSING, STALE, UNKNOWN, Input, Node
 from data.preparation import TrackJob, track_jobs
 from data.recipe import Recipe
 from data.settings import Settings
+
+_CHECKSUM = re.compile("[0-9a-f]{64}|")  # or none, where nobody recorded it
 
 
 class Place(NamedTuple):
@@ -43,7 +46,8 @@ class Output:
 
     `recipe` is what one would be made of now; None where only making it tells. `inputs` says where the inputs that a
     recipe names lead, "" those of other names. `partitions` are those that there may be; None for an asset without.
-    `differs` says why an output would be made again; `look` finds what is no output but only looked at.
+    `differs` says why an output would be made again; `look` finds what is no output but only looked at;
+    `also` names assets that it depends on beside what its recipe names.
     """
 
     recipe: Callable[[Tree, str], Recipe] | None = None
@@ -53,6 +57,7 @@ class Output:
         cache.differences(found, now)
     )
     look: Callable[[Tree, str], Node] | None = None
+    also: tuple[str, ...] = ()
 
 
 class Tree:
@@ -111,6 +116,7 @@ class Tree:
         # Where nobody recorded what it was made of: what it would be made of, or at least of which outputs.
         versions = made_by.inputs if made_by else dict.fromkeys(now.inputs if now else filter(None, output.inputs), "")
         inputs = [self._follow(output, place, each, version) for each, version in versions.items()]
+        inputs += [Input(self.node(Place(asset))) for asset in output.also]
         version = record.version if record else ""
         return Node(str(place), version, made_by or untold, state, tuple(problems), tuple(inputs))
 
@@ -144,8 +150,8 @@ def _told(problem: InputError) -> str:
 
 
 def words(tree: Tree, of: Place, name: str, version: str) -> Input:
-    """An input that is no output: what was said of one."""
-    return Input(Node(f"{name}: {version}" if version else name))
+    """An input that is no output: what was said of one, or a checksum of that."""
+    return Input(Node(name), version) if _CHECKSUM.fullmatch(version) else Input(Node(f"{name}: {version}"))
 
 
 def output_of(asset: str) -> Follow:

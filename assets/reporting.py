@@ -2,21 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.evaluation import GROUP, ICA_BASELINE, LEADERBOARD, SCORES, FairScores, fair_scores
+from assets.ballot import LISTENING_TEST, ranked_candidates
+from assets.championship import CHAMPION_VALIDATION, verdict
+from assets.evaluation import GROUP, ICA_BASELINE, SCORES, fair_scores
 from assets.lanes import LANES
-from assets.promotion import (
-    CHAMPION_VALIDATION,
-    LISTENING_TEST,
-    Verdict,
-    ranked_candidates,
-    reserved_tracks,
-    verdict,
-)
-from assets.recording import OWNERS, Metadata, materialise, picture, upstream
+from assets.leaderboard import LEADERBOARD
+from assets.recording import Metadata, materialise, picture, upstream
 from assets.separators import CHECKPOINT
 from assets.training_recipes import DUPLICATES, LOOPBACK, MANIFEST, SPLITS
 from assets.training_set import read_manifest
@@ -24,7 +19,12 @@ from data.demo.licence import is_generated
 from data.layout import REPORT_FILE, Layout
 from data.recipe import Recipe
 from data.settings import Settings
+from models.championship import Verdict, promoted_among
 from models.curves import CURVES
+from models.fairness import FairScores
+
+if TYPE_CHECKING:
+    from models.report import EvaluationReport
 
 REPORT = dg.AssetKey([GROUP, "report"])
 PICTURES = "pictures"
@@ -33,8 +33,6 @@ _CODE_VERSION = "4"
 
 @dg.asset(
     key=REPORT,
-    group_name=GROUP,
-    owners=OWNERS,
     # Not of the champion or the challenger: the page is made also where the check on them stops a promotion.
     deps=[SCORES, ICA_BASELINE, LEADERBOARD, CHAMPION_VALIDATION, LISTENING_TEST, MANIFEST],
     description="The page a person opens: waveforms, spectrograms and players of every reserved track, scores beside "
@@ -44,17 +42,16 @@ _CODE_VERSION = "4"
 )
 def report(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult[Any]:
     root, fair, found = settings.root, fair_scores(settings), verdict(settings)
-    inputs = {key.path[-1]: upstream(root, key).version for key in (LEADERBOARD, ICA_BASELINE, MANIFEST)}
-    if found:
-        inputs |= {"champion": found.champion.fingerprint, "promotion": found.champion.reason}
 
     def work(folder: Path) -> dict[str, Any]:
         from models.report import build_report
 
-        contents = report_contents(settings, fair, found)
+        contents = report_contents(root, fair, found)
         build_report(contents, folder / REPORT_FILE)
-        _write_pictures(root, fair, _shown_candidate(settings, fair, found), folder / PICTURES)
-        return {"tracks": len(contents.tracks), "candidates": len(contents.candidates)}
+        best = [candidate.name for candidate in contents.candidates]
+        # The champion, or the best candidate where the champion is an earlier training.
+        _write_pictures(root, fair, contents.champion or (best[0] if best else None), folder / PICTURES)
+        return {"tracks": len(contents.tracks), "candidates": len(best)}
 
     def show(folder: Path) -> Metadata:
         pictures = {path.stem.replace("--", "/"): path.read_bytes() for path in sorted((folder / PICTURES).iterdir())}
@@ -63,32 +60,29 @@ def report(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setting
             for name, png in pictures.items()
         }
 
-    return materialise(context, root, recipe=Recipe(_CODE_VERSION, {}, inputs), work=work, show=show)
+    return materialise(context, root, recipe=_recipe(root, found), work=work, show=show)
 
 
-def promoted_candidate(root: Path, fair: FairScores, found: Verdict | None) -> str | None:
-    """Which of the scored candidates is, or is about to be, the champion; None where that is an earlier training."""
-    if found is None or found.champion.name not in fair.candidates:
-        return None
-    trained = upstream(root, CHECKPOINT, found.champion.name)
-    return found.champion.name if trained.fingerprint == found.champion.fingerprint else None
+def report_recipe(settings: Settings) -> Recipe:
+    """What the report is made of: the board, the baselines, the tracks, and who ought to be champion."""
+    return _recipe(settings.root, verdict(settings))
 
 
-def _shown_candidate(settings: Settings, fair: FairScores, found: Verdict | None) -> str | None:
-    """The champion, or the best candidate where the champion is an earlier training."""
-    best = ranked_candidates(settings, fair)
-    return promoted_candidate(settings.root, fair, found) or (best[0] if best else None)
+def _recipe(root: Path, found: Verdict | None) -> Recipe:
+    inputs = {key.path[-1]: upstream(root, key).version for key in (LEADERBOARD, ICA_BASELINE, MANIFEST)}
+    if found:
+        inputs |= {"champion": found.champion.fingerprint, "promotion": found.champion.reason}
+    return Recipe(_CODE_VERSION, {}, inputs)
 
 
-def report_contents(settings: Settings, fair: FairScores, found: Verdict | None) -> Any:
+def report_contents(root: Path, fair: FairScores, found: Verdict | None) -> "EvaluationReport":
     """Everything on the page, as `models.report` wants it."""
     from models.report import CandidateSection, EvaluationReport, TrackRow
     from models.score import audio_file
 
-    root, layout = settings.root, Layout(settings.root)
-    names = ranked_candidates(settings, fair)
+    layout, names = Layout(root), ranked_candidates(root, fair)
     rows = []
-    for track in reserved_tracks(fair).itertuples():
+    for track in fair.reserved.itertuples():
         ica = audio_file(layout.ica_baseline, track.track_id)
         rows.append(
             TrackRow(
@@ -103,26 +97,23 @@ def report_contents(settings: Settings, fair: FairScores, found: Verdict | None)
                 ica=ica if ica.is_file() else None,
             )
         )
+    trained = {name: upstream(root, CHECKPOINT, name) for name in names}
     sections = []
-    for name in names:
-        about = upstream(root, CHECKPOINT, name).measured
+    for name, record in trained.items():
+        plain = {part: value for part, value in record.measured.items() if not isinstance(value, dict)}
         curves = CURVES.read(layout.checkpoint(name))
-        sections.append(CandidateSection(name, about["settings"], curves, _plain(about)))
+        sections.append(CandidateSection(name, record.measured["settings"], curves, plain))
     return EvaluationReport(
         title="Vocal separation",
         candidates=sections,
         scores=fair.table,
         tracks=rows,
         provenance=_provenance(root, names),
-        champion=promoted_candidate(root, fair, found),
+        champion=promoted_among(found, {name: record.fingerprint for name, record in trained.items()}),
         promotion=found.champion.reason if found else "",
         generated=sum(is_generated(licence) for licence in fair.tracks["licence"]),
         left_out=fair.left_out,
     )
-
-
-def _plain(measured: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in measured.items() if not isinstance(value, dict)}
 
 
 def _provenance(root: Path, candidates: Sequence[str]) -> dict[str, str]:
@@ -159,7 +150,7 @@ def _write_pictures(root: Path, fair: FairScores, shown: str | None, folder: Pat
 
     folder.mkdir()
     (folder / "scores.png").write_bytes(scores_figure(fair.table))
-    for track in reserved_tracks(fair).itertuples() if shown else ():
+    for track in fair.reserved.itertuples() if shown else ():
         predicted = audio_file(Layout(root).scores(str(shown)), track.track_id)
         paths = (root / track.mixture_path, predicted, root / track.vocals_path)
         mixture, estimate, truth = (audio.read(path)[0] for path in paths)

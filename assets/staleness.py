@@ -9,10 +9,15 @@ import difflib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from assets.evaluation import board_recipe, fair_scores, scores_recipe
+from assets.ballot import ballot_recipe
+from assets.championship import champion_validation_recipe
+from assets.evaluation import ica_recipe, scores_recipe
 from assets.lanes import LANES
+from assets.leaderboard import board_recipe
 from assets.lineage import Output, Place, Tree, output_of, partition_named, rows_of, same_partition, words
 from assets.observing import PREPARED, RAW
+from assets.promotion import challenger_recipe, champion_recipe
+from assets.reporting import report_recipe
 from assets.separators import checkpoint_recipe
 from assets.sources import archive_recipe, metadata_recipe
 from assets.training_recipes import duplicates_recipe, loopback_recipe, manifest_recipe, splits_recipe
@@ -126,7 +131,7 @@ def raw_side(tree: Tree, dataset: Dataset, slug: str) -> Node:
         Input(Node(name, state=MISSING, problems=("no file of this track any more",)), then[name]) for name in then
     ]
     tables = ["archive", *(["metadata"] if dataset.has_metadata else [])]
-    inputs += [Input(tree.node(Place(f"{dataset.name}/{table}"))) for table in tables]
+    inputs += [Input(tree.node(Place(f"{dataset.name}/{table}")), counts=False) for table in tables]
     return Node(f"{dataset.name}/{RAW} {slug}", raw_version(job), inputs=tuple(inputs))
 
 
@@ -138,32 +143,37 @@ def _file(file: RawFile) -> Node:
     return Node(file.path, file.sha256, state=MISSING if gone else STALE, problems=(problem,))
 
 
+_LANES = {asset: row for lane in LANES for asset, row in lane_outputs(lane.dataset).items()}
+# What a source holds that was not looked at yet changes no track that there is: it counts for all of them together.
+_SOURCES = tuple(asset for asset in _LANES if asset.endswith(("/archive", "/metadata")))
+
 OUTPUTS: dict[str, Output] = {
-    **{asset: row for lane in LANES for asset, row in lane_outputs(lane.dataset).items()},
-    MANIFEST: Output(whole(manifest_recipe), {"": track}),
+    **_LANES,
+    MANIFEST: Output(whole(manifest_recipe), {"": track}, also=_SOURCES),
     DUPLICATES: Output(whole(duplicates_recipe), {"manifest": output_of(MANIFEST)}),
     SPLITS: Output(whole(splits_recipe), {"manifest": output_of(MANIFEST), "duplicates": output_of(DUPLICATES)}),
     LOOPBACK: Output(whole(loopback_recipe), {"manifest": output_of(MANIFEST), "splits": output_of(SPLITS)}),
     CHECKPOINT: Output(each(checkpoint_recipe), {"loopback": output_of(LOOPBACK)}, there(CHECKPOINT)),
     EARLIER: Output(None, {"loopback": output_of(LOOPBACK)}, there(EARLIER)),
-    ICA: Output(None, {"held_out": rows_of(MANIFEST, SPLITS)}),
+    ICA: Output(whole(ica_recipe), {"held_out": rows_of(MANIFEST, SPLITS)}),
     SCORES: Output(
         each(scores_recipe),
         {"checkpoint": same_partition(CHECKPOINT), "held_out": rows_of(MANIFEST, SPLITS)},
         there(SCORES),
     ),
     BOARD: Output(
-        whole(lambda settings: board_recipe(fair_scores(settings))),
+        whole(board_recipe),
         {"scores": scored, "tracks": rows_of(MANIFEST, SPLITS), "left_out": words},
     ),
-    BALLOT: Output(None, {"": partition_named(SCORES)}),
-    VALIDATION: Output(None, {"champion": training, "validation": rows_of(LOOPBACK)}),
+    BALLOT: Output(whole(ballot_recipe), {"": partition_named(SCORES)}),
+    VALIDATION: Output(whole(champion_validation_recipe), {"champion": training, "validation": rows_of(LOOPBACK)}),
     CHALLENGER: Output(
-        None, {"challenger": training, "champion": training, "champion_validation": output_of(VALIDATION)}
+        whole(challenger_recipe),
+        {"challenger": training, "champion": training, "champion_validation": output_of(VALIDATION)},
     ),
-    CHAMPION: Output(None, {"challenger": output_of(CHALLENGER)}),
+    CHAMPION: Output(whole(champion_recipe), {"challenger": output_of(CHALLENGER)}),
     REPORT: Output(
-        None,
+        whole(report_recipe),
         {
             "leaderboard": output_of(BOARD),
             "ica_baseline": output_of(ICA),

@@ -44,15 +44,20 @@ class Node:
     @cached_property
     def sound(self) -> bool:
         """Whether it stands, and so does everything that it was made of."""
-        return self.stands and all(each.node.sound for each in self.inputs)
+        return self.stands and all(each.node.sound for each in self.inputs if each.counts)
 
 
 @dataclass(frozen=True)
 class Input:
-    """A node as something was made of it: in this version then, which need not be the one that it has now."""
+    """A node as something was made of it: in this version then, which need not be the one that it has now.
+
+    One that does not `count` may be stale without that saying anything of what was made of it: a list of all tracks of
+    one track.
+    """
 
     node: Node
     version: str = ""
+    counts: bool = True
 
 
 CURRENT, STALE, MISSING, UNKNOWN, KEPT = "current", "stale", "missing", "cannot be told", "kept"

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from data.errors import InputError
-from data.tables import Table
+from data.tables import Table, column
 from models.evaluate import FEWEST_TRACKS, Comparison, compare
 
 VALIDATION = Table(
@@ -26,6 +26,19 @@ VALIDATION = Table(
     ),
 )
 
+CONTEST = Table(
+    "contest.parquet",
+    pa.schema(
+        [
+            column("track_id", pa.string(), "dataset/slug of a validation track"),
+            column("challenger_usdr_db", pa.float64(), "uSDR of the challenger, dB"),
+            column("champion_usdr_db", pa.float64(), "uSDR of the standing champion, dB"),
+            column("difference_db", pa.float64(), "challenger less champion, dB"),
+            column("counts", pa.string(), "yes, or why the track does not count"),
+        ]
+    ),
+)
+
 _CHALLENGER, _CHAMPION = "challenger", "champion"
 
 
@@ -33,8 +46,8 @@ _CHALLENGER, _CHAMPION = "challenger", "champion"
 class Contest:
     """A challenger against the champion: their paired comparison in uSDR on validation tracks.
 
-    `tracks` is the table behind it (track_id, challenger_usdr_db, champion_usdr_db, difference_db, counts); rows of
-    tracks that do not count are those that the champion was trained on, and those without vocals.
+    `tracks` is the table behind it (CONTEST); rows of tracks that do not count are those that the champion was trained
+    on, and those without vocals.
     """
 
     comparison: Comparison

@@ -1,15 +1,18 @@
 """Which numbers may stand side by side: tracks that no separator knows from its training, the same ones for all.
 
-Pure functions of tables. What a separator has heard stands in `data.heard`; what a score is, in `models.evaluate`.
+Pure functions of tables and records. What a separator has heard stands in `data.heard`; what a score is, in
+`models.evaluate`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
+from data.cache import Record
 from data.recipe import listing
 from models.evaluate import FEWEST_TRACKS
 
@@ -23,6 +26,97 @@ class Common:
     tracks: frozenset[str]
     methods: tuple[str, ...]
     absent: Mapping[str, str]
+
+
+class Scored(NamedTuple):
+    """Scores (table SCORES), and the tracks as they were scored.
+
+    These have track_id, split, mixture_sha256 and vocals_sha256.
+    """
+
+    scores: pd.DataFrame
+    tracks: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class FairScores:
+    """Scores that may stand side by side.
+
+    `table` (SCORES) holds baselines and `candidates` over the tracks that all have in common, `tracks` (held-out
+    tracks, as `side_by_side` was given them) are these; `left_out` names tracks that a candidate knows from training
+    (candidate, track, why), `unscored` those that some candidate was not scored on yet, `absent` the candidates that
+    cannot be compared, with the reason.
+    """
+
+    table: pd.DataFrame
+    tracks: pd.DataFrame
+    candidates: tuple[str, ...]
+    left_out: tuple[tuple[str, str, str], ...]
+    unscored: tuple[str, ...]
+    absent: Mapping[str, str]
+
+    @property
+    def sung(self) -> pd.DataFrame:
+        """The tracks with vocals, over which SDRs stand; the others have a leakage only."""
+        measured = self.table.loc[self.table["usdr_db"].notna(), "track_id"]
+        return self.tracks[self.tracks["track_id"].isin(measured)]
+
+    @property
+    def reserved(self) -> pd.DataFrame:
+        """The tracks that people look at and listen to."""
+        return self.tracks[self.tracks["split"] == "reserved"]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is left out, in words."""
+        found = [f"left out: {sentence}" for sentence in told(self.left_out)]
+        if self.unscored:
+            found.append(f"left out: not every candidate was scored on {listing(self.unscored)}")
+        return found + [f"{name} is not compared: {why}" for name, why in sorted(self.absent.items())]
+
+
+def side_by_side(
+    today: pd.DataFrame,
+    baselines: Scored,
+    candidates: Mapping[str, Scored],
+    known: Mapping[str, Mapping[str, str]],
+    absent: Mapping[str, str],
+) -> FairScores:
+    """The scores of the baselines and of candidates, as far as they may stand side by side today.
+
+    `today` are the held-out tracks; `known` has those that each candidate knows from training, with the reason.
+    Candidates that were not scored again since a track came stay, over the tracks that are common. `absent` are
+    candidates whose scores do not count, with the reason.
+    """
+    bounds, tables = known_scores(*baselines, today), {}
+    for name, scored in candidates.items():
+        rows = known_scores(*scored, today)
+        tables[name] = rows[~rows["track_id"].isin(list(known[name]))]
+    common = common_tracks({name: set(rows["track_id"]) for name, rows in tables.items()}, set(bounds["track_id"]))
+    parts = [bounds, *(tables[name] for name in common.methods)]
+    table = pd.concat([part[part["track_id"].isin(common.tracks)] for part in parts], ignore_index=True)
+    left_out = tuple(
+        (name, track, why) for name in candidates if name in common.methods for track, why in known[name].items()
+    )
+    unscored = set(today["track_id"]) - common.tracks - {track for _, track, _ in left_out}
+    tracks = today[today["track_id"].isin(common.tracks)].reset_index(drop=True)
+    return FairScores(table, tracks, common.methods, left_out, tuple(sorted(unscored)), {**absent, **common.absent})
+
+
+def why_outdated(trained: Record | None, scored: Record | None, code_version: str) -> str | None:
+    """Why the scores of a candidate, and its audio, do not stand for its checkpoint; None where they do.
+
+    `trained` and `scored` are the records of both, `code_version` that by which scores are made today.
+    """
+    if trained is None:
+        return "its checkpoint is damaged"
+    if scored is None:
+        return "it has not been scored"
+    if scored.recipe is None or scored.recipe.code_version != code_version:
+        return "it was scored by an earlier version"
+    if scored.recipe.inputs["checkpoint"] != trained.version:
+        return "it was trained again since it was scored"
+    return None
 
 
 def common_tracks(known: Mapping[str, Collection[str]], every: Collection[str]) -> Common:

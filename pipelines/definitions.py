@@ -5,9 +5,12 @@ from __future__ import annotations
 import dagster as dg
 
 from assets import (
+    ballot,
+    championship,
     checks,
     evaluation,
     lanes,
+    leaderboard,
     promotion,
     reporting,
     separators,
@@ -30,10 +33,11 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """All assets: grouped by the first part of their key, owned, with the settings that they go by and their source."""
     parameters = {key: chosen(settings) for key, chosen in training_recipes.PARAMETERS.items()}
     parameters[separators.CHECKPOINT] = separators.candidate_versions(settings)
-    modules = (training_set, splitting, separators, evaluation, promotion, reporting)
+    training = (training_set, splitting, separators)
+    measured = (evaluation, leaderboard, ballot, championship, promotion, reporting)
     assets = [
         *(asset for lane in lanes.LANES for asset in lane.assets),
-        *(asset for module in modules for asset in module.ASSETS),
+        *(asset for module in (*training, *measured) for asset in module.ASSETS),
     ]
     return linked_to_source([with_parameters(asset.map_asset_specs(_owned), parameters) for asset in assets])
 
@@ -49,7 +53,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         asset_checks=[
             *(check for lane in lanes.LANES for check in lane.checks),
             *checks.CHECKS,
-            *evaluation.CHECKS,
+            *leaderboard.CHECKS,
             *promotion.CHECKS,
         ],
         jobs=JOBS,

@@ -14,16 +14,8 @@ from listener import Listener
 from tiny import tiny_candidate, tiny_pairs
 from training_root import write_manifest
 
-from assets.promotion import (
-    CHAMPION_VALIDATION,
-    better_than_the_champion,
-    challenger,
-    challenger_today,
-    champion,
-    champion_validation,
-    standing_champion,
-    verdict,
-)
+from assets.championship import CHAMPION_VALIDATION, champion_validation, gather_facts, standing_champion, verdict
+from assets.promotion import better_than_the_champion, challenger, champion
 from assets.separators import training_recipe
 from data import cache
 from data.errors import InputError
@@ -32,6 +24,8 @@ from data.loopback import PAIRS
 from data.recipe import Recipe
 from data.settings import Settings
 from data.tables import read_table, write_table
+from models.championship import Trained
+from models.championship import challenger as best_candidate
 from models.contest import VALIDATION, validation_frame
 from models.training import train
 
@@ -78,6 +72,10 @@ class Arena:
             return {"settings": parameters}
 
         return cache.make(folder, training_recipe(parameters, pairs), work).record.fingerprint
+
+    def best(self) -> Trained | None:
+        """Who would be the challenger."""
+        return best_candidate(gather_facts(self.settings))
 
     def promote(self) -> dg.ExecuteInProcessResult:
         """What a run does that asks who is champion."""
@@ -146,9 +144,9 @@ def test_a_training_on_other_pairs_does_not_contend(arena: Arena) -> None:
     arena.train("toy", BAD)
     arena.train("report", GOOD)
     arena.write_pairs(arena.pairs.assign(frames=arena.pairs["frames"] - 1))
-    assert challenger_today(arena.settings) is None
+    assert arena.best() is None
     arena.train("toy", BAD, seed=1)
-    found = challenger_today(arena.settings)
+    found = arena.best()
     assert found is not None
     assert found.name == "toy"
 
@@ -207,7 +205,7 @@ def ballot(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     test, votes = arena.root / "evaluation" / "listening_test", arena.root / "votes"
     test.mkdir()
     votes.mkdir()
-    monkeypatch.setattr("assets.promotion.why_not_scored", lambda root, name: None)
+    monkeypatch.setattr("assets.ballot.why_not_scored", lambda root, name: None)
 
     def vote(*voters: str, letter: str = "B", ballot: str = "b1") -> None:
         songs = {f"t{number}": {"A": "toy", "B": "report"} for number in range(5)}
@@ -233,7 +231,7 @@ def test_enough_voters_who_agree_replace_it_until_what_they_heard_is_gone(
 ) -> None:
     ballot(*"abcdef")
     ballot("contrary", letter="A")
-    found = challenger_today(arena.settings)
+    found = arena.best()
     assert found is not None
     assert found.name == "toy"  # six of seven are not more than chance explains
     ballot("contrary")
@@ -242,7 +240,7 @@ def test_enough_voters_who_agree_replace_it_until_what_they_heard_is_gone(
     content = json.loads((arena.root / "evaluation" / "champion" / "champion.json").read_text())
     assert content["reason"].startswith("7 voters prefer report to toy")
     ballot(ballot="b2")
-    found = challenger_today(arena.settings)
+    found = arena.best()
     assert found is not None
     assert found.name == "toy"
 
@@ -259,9 +257,9 @@ def test_a_candidate_that_was_not_listened_to_has_no_votes(
 ) -> None:
     ballot(*"abcdefg")
     monkeypatch.setattr(
-        "assets.promotion.why_not_scored", lambda root, name: "trained again" if name == "report" else None
+        "assets.ballot.why_not_scored", lambda root, name: "trained again" if name == "report" else None
     )
-    found = challenger_today(arena.settings)
+    found = arena.best()
     assert found is not None
     assert found.name == "toy"
 
@@ -277,7 +275,7 @@ def test_a_champion_is_named_by_hand_and_the_reason_says_so(
     assert content["reason"] == "named by hand (ISOLATION_CHAMPION), whatever votes and scores say"
     monkeypatch.setenv("ISOLATION_CHAMPION", "nobody")
     with pytest.raises(InputError, match="a candidate that is trained: report, toy"):
-        challenger_today(arena.settings)
+        arena.best()
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,13 @@ def test_what_is_stale_says_what_differs_and_what_stands_on_it_says_so() -> None
     assert lines[-1] == "not current: manifest (stale)"
 
 
+def test_what_does_not_count_is_told_where_it_stands_only() -> None:
+    index = output("archive", problems=("1 new (own/y)",))
+    lines = told(Node("raw", "v", "", CURRENT, (), (Input(index, counts=False),))).splitlines()
+    assert lines[0] == "raw  v  current"
+    assert lines[-1] == "not current: archive (stale)"
+
+
 def test_an_input_that_has_another_version_now_shows_both() -> None:
     now = output("stems", version="new")
     assert "stems  old -> new" in told(Node("normalised", "v", "", CURRENT, (), (Input(now, "old"),)))

@@ -463,7 +463,7 @@ def _record(folder: Path) -> None:
 
 
 def _champion(folder: Path) -> None:
-    from assets.promotion import standing_champion
+    from assets.championship import standing_champion
 
     place = Layout(folder / "root").champion
     content = (folder / "champion.json").read_bytes()

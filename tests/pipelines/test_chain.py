@@ -22,7 +22,7 @@ import pytest
 import soundfile
 from pipelines_site import PROJECT, Site, build_site
 
-from assets.evaluation import never_trained_on
+from assets.leaderboard import never_trained_on
 from data import cache
 from data.heard import HEARD
 from data.layout import Layout

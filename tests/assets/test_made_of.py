@@ -14,8 +14,11 @@ import yaml
 from small_datasets import write_hq_track, write_medleydb_track
 
 from assets.separators import training_parameters, training_recipe
+from assets.sources import archive_recipe
 from assets.staleness import OUTPUTS, lineage
 from data import cache
+from data.datasets import DATASETS
+from data.demo import corpus
 from data.errors import InputError
 from data.files import sha256_of
 from data.layout import Layout
@@ -152,25 +155,40 @@ def test_a_changed_candidate_is_told_exactly(settings: Settings) -> None:
     assert node.problems == (f"training.learning_rate {rate} -> 0.0005",)
 
 
-def test_a_changed_raw_file_is_told_from_the_file_to_the_archive_and_the_stems(
-    prepared: Settings, tmp_path: Path
-) -> None:
-    own = tmp_path / "own"
-    shutil.copytree(prepared.source("own"), own)
-    settings = prepared.model_copy(update={"own": str(own), "storage": tmp_path / "storage"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DAGSTER_HOME", "")
-        run_chain(settings, [])
-    raw = own / "Artist 2 - Song 2" / "mixture.wav"
+@pytest.fixture
+def raw(prepared: Settings) -> Iterator[Path]:
+    """A raw file that a test may spoil: it is put back as it was."""
+    file = Path(prepared.source("own")) / "Artist 2 - Song 2" / "mixture.wav"
+    status, content = file.stat(), file.read_bytes()
+    yield file
+    file.write_bytes(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_changed_raw_file_is_told_where_it_lies_and_in_the_archive(prepared: Settings, raw: Path) -> None:
     samples, rate = soundfile.read(raw)
     soundfile.write(raw, samples * 0.9, rate)
-    told = states(lineage(settings, "own/normalised", "artist-2-song-2"))
+    told = states(lineage(prepared, "own/normalised", "artist-2-song-2"))
     assert told[str(raw)] == ("changed since it was indexed",)
-    assert "1 changed (artist-2-song-2/mixture.wav)" in told["own/archive"]
+    assert told["own/archive"] == ("files changed", "1 changed (artist-2-song-2/mixture.wav)")
+    loopback = lineage(prepared, "loopback")
+    assert not find(loopback, "own/stems artist-2-song-2").sound
+    assert find(loopback, "own/stems artist-1-song-1").sound
     raw.unlink()
-    assert states(lineage(settings, ["own/stems", "artist-2-song-2"][0], "artist-2-song-2"))[str(raw)] == (
-        "no such file",
-    )
+    told = states(lineage(prepared, "own/stems", "artist-2-song-2"))
+    assert told[str(raw)] == ("no such file",)
+
+
+def test_a_new_raw_track_is_told_of_the_source_and_what_is_made_of_all_tracks(prepared: Settings) -> None:
+    new = write_hq_track(Path(prepared.source("own")) / "Artist 9 - Song 9", 0.5, 9)
+    try:
+        loopback = lineage(prepared, "loopback")
+    finally:
+        shutil.rmtree(new)
+    (told,) = states(loopback).values()
+    assert told == ("files changed", "words changed", "2 new (artist-9-song-9/mixture.wav, artist-9-song-9/vocals.wav)")
+    assert not loopback.sound
+    assert find(loopback, "own/normalised artist-1-song-1").sound
 
 
 def test_a_changed_label_is_told(settings: Settings) -> None:
@@ -225,6 +243,22 @@ def test_a_source_that_would_have_to_be_made_first_is_not_made(tmp_path: Path) -
     node = lineage(settings, "musdb18/archive")
     assert (node.state, node.problems) == (MISSING, ("not made yet",))
     assert not settings.root.exists()
+
+
+def test_a_demo_that_another_seed_would_make_is_told_and_not_made(tmp_path: Path) -> None:
+    settings = Settings(storage=tmp_path, medleydb="off", own="off", seed=3)
+    raw = Layout(settings.root).raw("musdb18")
+    cache.make(raw, Recipe(corpus.VERSION, {"seed": 0}, {}), _weights)
+    before = snapshot(tmp_path)
+    with cache.only_looking(), pytest.raises(InputError, match="seed 0 -> 3"):
+        archive_recipe(settings, DATASETS["musdb18"])
+    assert snapshot(tmp_path) == before
+
+
+def test_a_source_that_is_another_one_now_is_told_without_asking_its_publisher(settings: Settings) -> None:
+    node = lineage(settings.model_copy(update={"own": "download"}), "own/archive")
+    assert (node.state, len(node.problems)) == (UNKNOWN, 1)
+    assert "own/archive: one of" in node.problems[0]
 
 
 def test_an_earlier_training_that_an_output_names_is_found_again(settings: Settings) -> None:
