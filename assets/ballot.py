@@ -7,7 +7,7 @@ import dagster as dg
 import pandas as pd
 
 from assets.evaluation import GROUP, SCORES, fair_scores, why_not_scored
-from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream, with_metadata
+from assets.recording import Metadata, markdown_table, materialise, upstream, with_metadata
 from data.heard import heard_by
 from data.layout import KEY_FILE, Layout
 from data.recipe import Recipe
@@ -25,8 +25,6 @@ _CODE_VERSION = "4"
 
 @dg.asset(
     key=LISTENING_TEST,
-    group_name=GROUP,
-    owners=OWNERS,
     deps=[SCORES],
     description="A blind ballot over the three best candidates: the reserved tracks under neutral letters. Put the "
     "votes that it saves into the folder `votes` of the storage root: enough voters who agree decide the champion.",

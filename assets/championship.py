@@ -16,10 +16,11 @@ import pandas as pd
 from assets.ballot import LISTENING_TEST, vote_decision, voted_on
 from assets.evaluation import GROUP
 from assets.processes import run_process
-from assets.recording import OWNERS, Metadata, markdown_table, materialise, upstream
+from assets.recording import Metadata, markdown_table, materialise, upstream
 from assets.separators import CHECKPOINT, heard_by_checkpoint, trained_on
 from assets.separators import CODE_VERSION as TRAINING_CODE
-from assets.training_set import LOOPBACK, artist_keys, read_manifest, same_recordings
+from assets.training_recipes import LOOPBACK
+from assets.training_set import artist_keys, read_manifest, same_recordings
 from data import cache
 from data.errors import InputError, os_error
 from data.heard import heard_tracks, seen_tracks
@@ -40,8 +41,6 @@ _CODE_VERSION = "3"
 
 @dg.asset(
     key=CHAMPION_VALIDATION,
-    group_name=GROUP,
-    owners=OWNERS,
     deps=[LOOPBACK, CHECKPOINT, LISTENING_TEST],
     description="uSDR of the standing champion on today's validation tracks: its own from training where these are "
     "the same audio, else measured again with its checkpoint. Empty where it has no challenger.",

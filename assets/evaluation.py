@@ -15,7 +15,6 @@ import pyarrow as pa
 from assets.partitions import CANDIDATES
 from assets.processes import run_process
 from assets.recording import (
-    OWNERS,
     Metadata,
     markdown_table,
     materialise,
@@ -25,7 +24,8 @@ from assets.recording import (
     with_metadata,
 )
 from assets.separators import CHECKPOINT, heard_by_checkpoint
-from assets.training_set import DUPLICATES, MANIFEST, SPLITS, artist_keys, read_manifest, read_splits, same_recordings
+from assets.training_recipes import DUPLICATES, MANIFEST, SPLITS
+from assets.training_set import artist_keys, read_manifest, read_splits, same_recordings
 from data import cache
 from data.errors import InputError
 from data.heard import seen_tracks
@@ -66,8 +66,6 @@ SCORED = Table(
 
 @dg.asset(
     key=ICA_BASELINE,
-    group_name=GROUP,
-    owners=OWNERS,
     deps=[SPLITS, MANIFEST],
     description="The report's baseline, FastICA on the stereo channels, scored like every candidate; with the mixture "
     "itself as the floor and the ideal ratio mask as the ceiling of masking.",
@@ -89,8 +87,6 @@ def ica_baseline(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
 
 @dg.asset(
     key=SCORES,
-    group_name=GROUP,
-    owners=OWNERS,
     deps=[CHECKPOINT, SPLITS, MANIFEST, DUPLICATES],
     partitions_def=CANDIDATES,
     description="Per-track scores of a candidate on the held-out tracks (test and reserved) that it does not know from "

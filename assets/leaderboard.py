@@ -7,8 +7,9 @@ from typing import Any
 import dagster as dg
 
 from assets.evaluation import GROUP, ICA_BASELINE, SCORED, SCORES, fair_scores, known_to
-from assets.recording import OWNERS, Metadata, materialise, table_metadata, with_metadata
-from assets.training_set import SPLITS, read_splits, sharing
+from assets.recording import Metadata, materialise, table_metadata, with_metadata
+from assets.training_recipes import SPLITS
+from assets.training_set import read_splits, sharing
 from data.demo.licence import is_generated
 from data.layout import Layout
 from data.recipe import Recipe
@@ -24,8 +25,6 @@ _CODE_VERSION = "4"
 
 @dg.asset(
     key=LEADERBOARD,
-    group_name=GROUP,
-    owners=OWNERS,
     deps=[SCORES, ICA_BASELINE, SPLITS],
     description="All candidates, baselines and published separators side by side; every measure in a column of its "
     "own, with the data each number stands for. Own numbers stand over the tracks that all have in common.",

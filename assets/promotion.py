@@ -11,9 +11,9 @@ import pandas as pd
 from assets.ballot import LISTENING_TEST, show_votes
 from assets.championship import CHAMPION, CHAMPION_VALIDATION, gather_facts, standing_champion, verdict
 from assets.evaluation import GROUP
-from assets.recording import OWNERS, Metadata, markdown_table, materialise, sentence, upstream, with_metadata
+from assets.recording import Metadata, markdown_table, materialise, sentence, upstream, with_metadata
 from assets.separators import CHECKPOINT
-from assets.training_set import LOOPBACK
+from assets.training_recipes import LOOPBACK
 from data.errors import InputError
 from data.heard import HEARD
 from data.layout import CHAMPION_FILE, CHECKPOINT_FILE, Layout
@@ -31,8 +31,6 @@ _CHALLENGER_CODE, _CHAMPION_CODE = "2", "3"
 
 @dg.asset(
     key=CHALLENGER,
-    group_name=GROUP,
-    owners=OWNERS,
     deps=[CHAMPION_VALIDATION, CHECKPOINT, LISTENING_TEST, LOOPBACK],
     description="The best candidate, named by hand, by votes, or else by uSDR on the validation tracks, track by track "
     "against the standing champion. Its data version is the separator that ought to be champion.",
@@ -94,8 +92,6 @@ def better_than_the_champion(settings: dg.ResourceParam[Settings]) -> dg.AssetCh
 
 @dg.asset(
     key=CHAMPION,
-    group_name=GROUP,
-    owners=OWNERS,
     deps=[CHECKPOINT, CHALLENGER],
     description="The promoted separator, which `isolate` uses. Replaced by votes, or by a candidate that is better on "
     "the validation tracks by more than chance explains. Scores on held-out tracks never decide.",

@@ -71,8 +71,7 @@ def materialise(
     # A run over a partition has a key also for those of its assets that have no partitions.
     partition = context.partition_key if context.assets_def.partitions_def else None
     folder = folder_of(root, context.asset_key, partition)
-    before = cache.recall(folder)
-    why = why_made(before, recipe)
+    why = "; ".join(cache.differences(cache.look(folder), recipe))
     started = time.monotonic()
     try:
         outcome = cache.make(folder, recipe, work, version=version, log=context.log.info)
@@ -88,15 +87,6 @@ def materialise(
 def with_metadata(result: dg.MaterializeResult[Any], more: Metadata) -> dg.MaterializeResult[Any]:
     """The same result with more to show."""
     return dg.MaterializeResult(metadata={**(result.metadata or {}), **more}, data_version=result.data_version)
-
-
-def why_made(before: cache.Record | None, recipe: Recipe) -> str:
-    """Why an output is made by this recipe, in words, given the record of the one that it replaces."""
-    if before is None:
-        return "it was not there, or not whole"
-    if before.recipe is None:
-        return "settings, inputs or code changed"
-    return "; ".join(recipe.differs(before.recipe)) or "nothing changed"
 
 
 def with_parameters(

@@ -11,9 +11,10 @@ from assets.championship import CHAMPION_VALIDATION, verdict
 from assets.evaluation import GROUP, ICA_BASELINE, SCORES, fair_scores
 from assets.lanes import LANES
 from assets.leaderboard import LEADERBOARD
-from assets.recording import OWNERS, Metadata, materialise, picture, upstream
+from assets.recording import Metadata, materialise, picture, upstream
 from assets.separators import CHECKPOINT
-from assets.training_set import DUPLICATES, LOOPBACK, MANIFEST, SPLITS, read_manifest
+from assets.training_recipes import DUPLICATES, LOOPBACK, MANIFEST, SPLITS
+from assets.training_set import read_manifest
 from data.demo.licence import is_generated
 from data.layout import REPORT_FILE, Layout
 from data.recipe import Recipe
@@ -33,8 +34,6 @@ _CODE_VERSION = "4"
 
 @dg.asset(
     key=REPORT,
-    group_name=GROUP,
-    owners=OWNERS,
     # Not of the champion or the challenger: the page is made also where the check on them stops a promotion.
     deps=[SCORES, ICA_BASELINE, LEADERBOARD, CHAMPION_VALIDATION, LISTENING_TEST, MANIFEST],
     description="The page a person opens: waveforms, spectrograms and players of every reserved track, scores beside "

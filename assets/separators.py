@@ -14,8 +14,9 @@ import dagster as dg
 
 from assets.partitions import CANDIDATES
 from assets.processes import run_process
-from assets.recording import OWNERS, Metadata, markdown_table, materialise, picture, upstream
-from assets.training_set import LOOPBACK, read_manifest
+from assets.recording import Metadata, markdown_table, materialise, picture, upstream
+from assets.training_recipes import LOOPBACK
+from assets.training_set import read_manifest
 from data import cache
 from data.errors import InputError
 from data.files import PARTIAL, discard, publish, publish_folder, sha256_of
@@ -36,8 +37,6 @@ SHORT = 16  # characters of a fingerprint that name a folder
 
 @dg.asset(
     key=CHECKPOINT,
-    group_name=GROUP,
-    owners=OWNERS,
     deps=[LOOPBACK],
     partitions_def=CANDIDATES,
     description="A trained separator with its curves; one partition per candidate, which is one YAML file in "
@@ -51,41 +50,62 @@ def checkpoint(
     settings: dg.ResourceParam[Settings],
     process: dg.PipesSubprocessClient,
 ) -> dg.MaterializeResult[Any]:
-    root, name = settings.root, context.partition_key
-    layout, recipe = Layout(root), checkpoint_recipe(settings, name)
+    name, recipe = context.partition_key, checkpoint_recipe(settings, context.partition_key)
 
     def work(folder: Path) -> dict[str, Any]:
-        earlier = layout.earlier(name) / recipe.fingerprint[:SHORT]
-        again = cache.recall(earlier, recipe.fingerprint)
-        if again is not None:
-            context.log.info("trained before under the same settings and data: taken from the earlier checkpoints")
-            _link(earlier, folder)
-            if not HEARD.path(folder).is_file():  # from a version that did not keep it
-                HEARD.write(folder, heard_tracks(PAIRS.read(layout.loopback), read_manifest(root)))
-            keep_earlier(root, name, settings.earlier_checkpoints)
-            return again.measured
-        unfinished = layout.unfinished(name) / recipe.fingerprint[:SHORT]
-        pairs = _own_pairs(layout, unfinished, recipe)
-        file = candidate_path(name, settings.candidates)
-        command = [*launch_command(settings.training_processes), "models.train", str(file), "--pairs", str(pairs)]
-        command += ["--audio-root", str(root), "--output", str(unfinished), "--device", settings.device]
-        extras = {
-            "fingerprints": dict(recipe.inputs),
-            "licences": sorted(read_manifest(root)["licence"].unique()),
-            "launcher": os.getpid(),
-        }
-        what = f"training of {name}"
-        run_process(context, process, command, settings, what=what, less_memory=LESS_MEMORY, extras=extras)
-        _link(unfinished, folder)
-        (folder / STATE_FILE).unlink()
-        keep_earlier(root, name, settings.earlier_checkpoints)
-        # Kept with the checkpoint: the YAML may change before somebody asks what these weights were trained with.
-        return {"run": _run_name(folder), "settings": dict(recipe.parameters), **best_epoch(folder)}
+        measured = _trained_before(context, settings, recipe, folder)
+        if measured is None:
+            measured = _train(context, settings, process, recipe, folder)
+        keep_earlier(settings.root, name, settings.earlier_checkpoints)
+        return measured
 
-    result = materialise(context, root, recipe=recipe, work=work, show=_show)
+    result = materialise(context, settings.root, recipe=recipe, work=work, show=_show)
     # Only now: a run killed before this line finds its finished training again.
-    discard(layout.unfinished(name))
+    discard(Layout(settings.root).unfinished(name))
     return result
+
+
+def _trained_before(
+    context: dg.AssetExecutionContext, settings: Settings, recipe: Recipe, folder: Path
+) -> dict[str, Any] | None:
+    """Fill `folder` from the earlier checkpoints, if one of them is of this recipe; what was measured of it."""
+    layout = Layout(settings.root)
+    earlier = layout.earlier(context.partition_key) / recipe.fingerprint[:SHORT]
+    again = cache.recall(earlier, recipe.fingerprint)
+    if again is None:
+        return None
+    context.log.info("trained before under the same settings and data: taken from the earlier checkpoints")
+    _link(earlier, folder)
+    if not HEARD.path(folder).is_file():  # from a version that did not keep it
+        HEARD.write(folder, heard_tracks(PAIRS.read(layout.loopback), read_manifest(layout.root)))
+    return again.measured
+
+
+def _train(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    process: dg.PipesSubprocessClient,
+    recipe: Recipe,
+    folder: Path,
+) -> dict[str, Any]:
+    """Train in a process of its own, or go on where one ended, and fill `folder`; what was measured."""
+    root, name = settings.root, context.partition_key
+    unfinished = Layout(root).unfinished(name) / recipe.fingerprint[:SHORT]
+    pairs = _own_pairs(Layout(root), unfinished, recipe)
+    file = candidate_path(name, settings.candidates)
+    command = [*launch_command(settings.training_processes), "models.train", str(file), "--pairs", str(pairs)]
+    command += ["--audio-root", str(root), "--output", str(unfinished), "--device", settings.device]
+    extras = {
+        "fingerprints": dict(recipe.inputs),
+        "licences": sorted(read_manifest(root)["licence"].unique()),
+        "launcher": os.getpid(),
+    }
+    what = f"training of {name}"
+    run_process(context, process, command, settings, what=what, less_memory=LESS_MEMORY, extras=extras)
+    _link(unfinished, folder)
+    (folder / STATE_FILE).unlink()
+    # Kept with the checkpoint: the YAML may change before somebody asks what these weights were trained with.
+    return {"run": _run_name(folder), "settings": dict(recipe.parameters), **best_epoch(folder)}
 
 
 def checkpoint_recipe(settings: Settings, name: str) -> Recipe:

@@ -20,7 +20,7 @@ import yaml
 
 from assets.evaluation import SCORED, held_out_tracks
 from assets.recording import folder_of
-from assets.training_set import LOOPBACK
+from assets.training_recipes import LOOPBACK
 from data.engine import cores
 from data.files import publish
 from data.loopback import PAIRS

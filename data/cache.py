@@ -16,8 +16,9 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,6 +32,7 @@ _KEYS = {"fingerprint", "version", "recipe", "files", "measured"}
 _LARGEST = 64 << 20  # bytes of a record; true ones have some thousands
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _log = logging.getLogger(__name__)
+_looks: ContextVar[dict[Path, Look] | None] = ContextVar("_looks", default=None)  # while nothing may be written
 
 
 @dataclass(frozen=True)
@@ -65,27 +67,99 @@ class Outcome:
     cached: bool
 
 
+@dataclass(frozen=True)
+class Look:
+    """What stands in an output's folder: its record, and in words what keeps it from being relied on.
+
+    `record` says what was made also where the files are no longer so; None where none can be read.
+    """
+
+    record: Record | None
+    trouble: str = ""
+
+    @property
+    def whole(self) -> Record | None:
+        """The record, if it can be relied on."""
+        return None if self.trouble else self.record
+
+
+@contextmanager
+def only_looking() -> Iterator[None]:
+    """Inside, outputs are only looked at: no record is stamped anew or mended, and what would have to be made is not.
+
+    Every output is looked at once, so that all that is asked of it is answered alike.
+    """
+    token = _looks.set({})
+    try:
+        yield
+    finally:
+        _looks.reset(token)
+
+
+def look(folder: Path) -> Look:
+    """What stands in `folder`, also where that is nothing. Raises InputError for what is there and cannot be read."""
+    known = _looks.get()
+    if known is None:
+        return _look(folder)
+    if folder not in known:
+        known[folder] = _look(folder)
+    return known[folder]
+
+
+def differences(found: Look, recipe: Recipe) -> list[str]:
+    """Why an output would be made by this recipe, given what stands in its place; empty where that stands by it.
+
+    The one answer to "what has changed?": runs, schedules and `python -m pipelines.why` tell it in these words.
+    """
+    record = found.whole
+    if record is None:
+        return [found.trouble]
+    if record.fingerprint == recipe.fingerprint:
+        return []
+    # Values that JSON tells apart and Python does not (1 and 1.0) differ, too.
+    return (record.recipe and recipe.differs(record.recipe)) or ["settings, inputs or code changed"]
+
+
 def recall(folder: Path, wanted: str | None = None) -> Record | None:
     """The record of `folder` if every file it names is still there, unchanged; else None.
 
     With `wanted`, only if it was made under that fingerprint. Size and modification time are trusted; where the time
     differs (a copied storage root), the checksum decides. Raises InputError for what is there and cannot be read.
     """
+    if _looks.get() is not None:
+        whole = look(folder).whole
+        return whole if whole is None or wanted in (None, whole.fingerprint) else None
     record = _load(folder)
     if record is None or (wanted is not None and record.fingerprint != wanted):
         return None
+    return _checked(folder, record).whole
+
+
+def _look(folder: Path) -> Look:
+    record = _load(folder)
+    if record is not None:
+        return _checked(folder, record)
+    if _status(folder) is None:
+        return Look(None, "not made yet")
+    return Look(None, f"its {RECORD} is {'missing' if _status(folder / RECORD) is None else 'damaged'}")
+
+
+def _checked(folder: Path, record: Record) -> Look:
+    """What a record says, against the files of today."""
     stamps = {}
     for name, stamp in record.files.items():
         same = _same(folder / name, stamp)
         if same is None:
-            return None
+            gone = _status(folder / name) is None
+            return Look(record, f"{name} {'is missing' if gone else 'is not as it was written'}")
         stamps[name] = same
     if stamps != record.files:
         # Stamp the new times, so that the next look does not read every byte again; not where it is only looked at.
         record = replace(record, files=stamps)
-        with suppress(OSError):
-            _save(folder, record)
-    return record
+        if _looks.get() is None:
+            with suppress(OSError):
+                _save(folder, record)
+    return Look(record)
 
 
 def _same(file: Path, stamp: Stamp) -> Stamp | None:
@@ -136,8 +210,11 @@ def make(
     `log`, and takes what that one made. The data version is the recipe's fingerprint; with `version` it is that, or
     what that function says of the finished folder: a step whose output came out the same as before then keeps its data
     version, and changes nothing after it. `linked` holds stamps of files that `work` may link to, whose checksums need
-    not be computed again. Raises InputError where what is there cannot be read.
+    not be computed again. Raises InputError where what is there cannot be read, and for what would have to be made
+    while it is `only_looking`.
     """
+    if _looks.get() is not None:
+        return _as_it_stands(folder, recipe)
     record = _found(folder, recipe)
     if record is not None:
         return Outcome(record, cached=True)
@@ -161,6 +238,20 @@ def make(
             record = Record(recipe.fingerprint, stamps, measured, said or recipe.fingerprint, recipe)
             _save(partial, record)
     return Outcome(record, cached=False)
+
+
+def _as_it_stands(folder: Path, recipe: Recipe) -> Outcome:
+    found = look(folder)
+    why = differences(found, recipe)
+    if why or found.whole is None:
+        raise InputError(
+            folder.name,
+            file=folder,
+            expected="an output that stands as it would be made now",
+            found="; ".join(why),
+            remedy="materialise what it belongs to",
+        )
+    return Outcome(found.whole, cached=True)
 
 
 def _found(folder: Path, recipe: Recipe) -> Record | None:

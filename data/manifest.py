@@ -12,7 +12,7 @@ import pyarrow as pa
 from data.datasets.base import Dataset, Extracted
 from data.errata import Erratum
 from data.layout import Layout
-from data.preparation import MADE_OF, Outdated, PreparedTrack, standing, track_jobs
+from data.preparation import MADE_OF, NORMALISED, Outdated, PreparedTrack, standing, track_jobs
 from data.quality import judge
 from data.recipe import Recipe
 from data.settings import Quality, Settings
@@ -114,6 +114,11 @@ class Corpus:
     prepared: Mapping[str, PreparedTrack]
     outdated: Mapping[str, Outdated]
 
+    @property
+    def left_out(self) -> list[str]:
+        """Those that are not prepared, with the reason, a line each."""
+        return [f"{track}: {state}" for track, state in sorted(self.outdated.items())]
+
 
 def look_at_tracks(settings: Settings, datasets: Iterable[Dataset]) -> Corpus:
     """What stands of every track. Raises InputError where a dataset was not indexed yet."""
@@ -122,6 +127,18 @@ def look_at_tracks(settings: Settings, datasets: Iterable[Dataset]) -> Corpus:
         {track_id: state for track_id, state in found.items() if isinstance(state, PreparedTrack)},
         {track_id: state for track_id, state in found.items() if isinstance(state, Outdated)},
     )
+
+
+def outdated_in(corpus: Corpus, step: str) -> dict[str, Outdated]:
+    """The tracks whose output of a step (`STEMS`, `NORMALISED`) is not what would be made today, with the reason."""
+    # Canonical audio cannot be current where the stems that it is made of are not.
+    return {track: state for track, state in corpus.outdated.items() if step == NORMALISED or state.step == step}
+
+
+def unprepared(track_ids: Iterable[str], manifest: pd.DataFrame) -> list[str]:
+    """Those of these tracks that are not in a manifest."""
+    there = set(manifest["track_id"])
+    return [track_id for track_id in track_ids if track_id not in there]
 
 
 def prepared_version(settings: Settings, dataset: Dataset) -> str:

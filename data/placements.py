@@ -131,6 +131,16 @@ class Placements:
             }
         )
 
+    def contradicted_by(self, splits: pd.DataFrame) -> list[str]:
+        """Tracks of `splits` (table SPLITS) that are in use there in another part than they were placed in."""
+        known = {name: placement.split for name, placement in self.tracks.items()}
+        used = splits[splits["split"].isin(PARTS)]
+        return [row.track_id for row in used.itertuples() if known.get(row.track_id, row.split) != row.split]
+
+    def new_among(self, manifest: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a manifest whose tracks were never placed, by their id or by their audio."""
+        return manifest[[not self.of([row.track_id], row.mixture_sha256) for row in manifest.itertuples()]]
+
     def moved(self, before: Placements) -> list[str]:
         """Every track that is on another side of the fence than it was `before`, as a sentence."""
         found = []
@@ -159,6 +169,20 @@ def strongest(parts: Iterable[str]) -> str | None:
     """Of several parts that claim a track the one that has it: held out before validated, validated before trained."""
     claimed = set(parts)
     return next((part for part in PARTS if part in claimed), None)
+
+
+def audio_of(manifest: pd.DataFrame) -> dict[str, str]:
+    """The checksum of every track's canonical mixture, by track id."""
+    return dict(zip(manifest["track_id"], manifest["mixture_sha256"], strict=True))
+
+
+def alike_tracks(duplicates: pd.DataFrame, recognised: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """By track, those that it shares a recording with: to be remembered when one of them is gone, or another one."""
+    alike = {track: list(others) for track, others in recognised.items()}
+    for row in duplicates.dropna(subset="original").itertuples():
+        alike.setdefault(row.track_id, []).append(row.original)
+        alike.setdefault(row.original, []).append(row.track_id)
+    return alike
 
 
 def placements_version(placements: Placements) -> str:

@@ -132,38 +132,46 @@ def standing(job: TrackJob) -> PreparedTrack | Outdated:
     layout, (dataset, slug) = Layout(job.root), (job.dataset.name, job.row.slug)
     folder, recipe = layout.stems(dataset, slug), stems_recipe(job)
     try:
-        stems, normalised = cache.recall(folder), cache.recall(layout.normalised(dataset, slug))
+        stems, normalised = cache.look(folder), cache.look(layout.normalised(dataset, slug))
     except InputError as problem:
         return Outdated(STEMS, f"cannot be read ({problem.found})", (problem.file or str(folder),))
-    if stems is None:
-        return Outdated(STEMS, _absent(folder))
-    if stems.fingerprint != recipe.fingerprint:
-        return _outdated_stems(job, stems, recipe)
-    folder, recipe = layout.normalised(dataset, slug), normalised_recipe(stems.version)
-    if normalised is None:
-        return Outdated(NORMALISED, _absent(folder))
-    if normalised.fingerprint != recipe.fingerprint:
-        why = "; ".join(recipe.differs(normalised.recipe)) if normalised.recipe else "its stems or its code"
-        return Outdated(NORMALISED, f"made before a change: {why}")
-    return PreparedTrack(job.row, stems, normalised)
+    if stems.whole is None:
+        return Outdated(STEMS, stems.trouble)
+    if stems.whole.fingerprint != recipe.fingerprint:
+        return _outdated_stems(job, stems.whole)
+    if normalised.whole is None:
+        return Outdated(NORMALISED, normalised.trouble)
+    if why := cache.differences(normalised, normalised_recipe(stems.whole.version)):
+        return Outdated(NORMALISED, f"made before a change: {'; '.join(why)}")
+    return PreparedTrack(job.row, stems.whole, normalised.whole)
 
 
-def _absent(folder: Path) -> str:
-    return "its files are damaged or were removed" if folder.is_dir() else "not made yet"
+def stems_differences(job: TrackJob, found: cache.Look) -> list[str]:
+    """Why a track's stems would be made again, as `cache.differences` says it; of the raw side, which files changed."""
+    recipe = stems_recipe(job)
+    why, record = cache.differences(found, recipe), found.whole
+    if not why or record is None:
+        return why
+    changed = _changed_files(job, record)
+    told = [f"raw files changed ({', '.join(changed)})"] if changed else []
+    if record.recipe is None:
+        return told or ["raw files, labels or code changed"]
+    # The raw side is one input; where no file of it changed, its labels did.
+    labels = record.recipe.inputs != recipe.inputs and not changed
+    return told + [text for text in why if not text.endswith("(raw)")] + (["its labels changed"] if labels else [])
 
 
-def _outdated_stems(job: TrackJob, stems: cache.Record, recipe: Recipe) -> Outdated:
+def _changed_files(job: TrackJob, stems: cache.Record) -> list[str]:
+    """Names of the raw files that are not those which the stems were made of; none where that was not kept."""
     now, then = checksums_of(job.row), stems.measured.get(MADE_OF, {})
-    changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name)) if then else []
+    return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name)) if then else []
+
+
+def _outdated_stems(job: TrackJob, stems: cache.Record) -> Outdated:
     places = {Path(file.path).name: file.path for file in job.row.indexed}
-    why = [f"raw files changed ({', '.join(changed)})"] if changed else []
-    if stems.recipe is not None:
-        # The raw side is one input; where no file of it changed, its labels did.
-        told = [text for text in recipe.differs(stems.recipe) if not text.endswith("(raw)")]
-        labels = stems.recipe.inputs != recipe.inputs and not changed
-        why += told + (["its labels changed"] if labels else [])
-    reason = "; ".join(why) or "raw files, labels or code changed"
-    return Outdated(STEMS, f"made before a change: {reason}", tuple(places.get(name, name) for name in changed))
+    reason = "; ".join(stems_differences(job, cache.Look(stems)))
+    files = tuple(places.get(name, name) for name in _changed_files(job, stems))
+    return Outdated(STEMS, f"made before a change: {reason}", files)
 
 
 def prepare_track(job: TrackJob) -> TrackResult:
@@ -222,7 +230,7 @@ def _normalise(job: TrackJob) -> tuple[cache.Outcome, str]:
             f"{name}/normalised [{slug}]",
             file=stems,
             expected="stems that were made of the raw files and labels of today",
-            found=_outdated_stems(job, made, stems_recipe(job)).reason,
+            found=_outdated_stems(job, made).reason,
             remedy=f"materialise {name}/stems [{slug}] first",
         )
     outcome = cache.make(

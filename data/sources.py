@@ -10,18 +10,22 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from data import cache
 from data.datasets.base import Dataset, Log
-from data.engine import Engine
+from data.engine import Engine, ExecutorEngine
 from data.errors import InputError
 from data.files import sha256_of
 from data.layout import Layout
 from data.names import Named, after, in_letters, kept, read_names, write_names
+from data.recipe import Recipe
 from data.settings import Settings
 from data.tables import Table
 from data.text import one_line
 from data.tracks import Found, RawFile, Track, named_of, with_names, with_slugs
 from data.walk import OURS, PassedOver, left_alone, told
 
+CODE_VERSION = "2"
+_FETCHED = ("sample", "download")  # what a source's setting begins with where a publisher is asked for its files
 _FILE = pa.struct([("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64()), ("sha256", pa.string())])
 INDEX = Table(
     "tracks.parquet",
@@ -64,11 +68,13 @@ def find_tracks(dataset: Dataset, settings: Settings, log: Log) -> Found:
     return tracks
 
 
-def index_of(dataset: Dataset, settings: Settings, tracks: Found, log: Log, engine: Engine) -> pd.DataFrame:
+def index_of(
+    dataset: Dataset, settings: Settings, tracks: Found, log: Log, engine: Engine, *, remember: bool = True
+) -> pd.DataFrame:
     """The index of these tracks: a table with the schema INDEX, each track under the slug that its name has.
 
     Checksums of files whose size and time are those of the last index are taken from there; the others are computed
-    by `engine`. Slugs that are given for the first time are remembered.
+    by `engine`. Slugs that are given for the first time are remembered, unless it is only asked what they would be.
     """
     known = _known_files(settings.root, dataset.name)
     found = {path: RawFile.found(path) for track in tracks for path in track.files}
@@ -83,10 +89,43 @@ def index_of(dataset: Dataset, settings: Settings, tracks: Found, log: Log, engi
     tracks = with_slugs(tracks, names, checksums)
     named = [named_of(track, checksums) for track in tracks]
     given = {track.name: track.slug for track in tracks}
-    if tracks:
+    if tracks and remember:
         write_names(Layout(settings.root).names(dataset.name), after(names, named, given))
     rows = [_row(replace(track, indexed=tuple(files[path] for path in track.files))) for track in tracks]
     return pd.DataFrame(rows, columns=INDEX.names)
+
+
+def index_recipe(frame: pd.DataFrame) -> Recipe:
+    """What an index (table INDEX) is made of: the checksum of every raw file, and what is said of its tracks."""
+    files = [(row["slug"], file) for row in frame.to_dict("records") for file in row["files"]]
+    # The words of every track: what a licence or a title says may change while its audio does not.
+    words = frame.assign(files=pd.Series([[]] * len(frame), index=frame.index, dtype=object))
+    return Recipe(
+        CODE_VERSION,
+        # Files that moved have the same content, but the index must name their new place and time.
+        {"files": [[file["path"], file["mtime_ns"]] for _, file in files], "words": INDEX.version(words)},
+        {f"{slug}/{Path(file['path']).name}": file["sha256"] for slug, file in files},
+    )
+
+
+def index_today(dataset: Dataset, settings: Settings) -> pd.DataFrame:
+    """The index as it would be built now; no slug is remembered, and nobody is asked over a network.
+
+    Files that were downloaded are looked at where they were indexed. Raises InputError where that is not known, and
+    as `find_tracks` does.
+    """
+    value = dataset.setting(settings)
+    if not value.startswith(_FETCHED):
+        tracks = find_tracks(dataset, settings, _unheard)
+        return index_of(dataset, settings, tracks, _unheard, ExecutorEngine(settings.workers), remember=False)
+    name = f"{dataset.name}/archive"
+    indexed = cache.require(Layout(settings.root).index(dataset.name), name).measured.get("source")
+    if indexed != one_line(value):
+        raise InputError(
+            name, expected=f"an index of {value!r}", found=f"one of {indexed!r}", remedy=f"materialise {name}"
+        )
+    frame = read_index(settings.root, dataset.name)
+    return frame.assign(files=[[vars(_as_it_is(RawFile(**file))) for file in files] for files in frame["files"]])
 
 
 def read_index(root: Path, dataset: str) -> pd.DataFrame:
@@ -206,6 +245,18 @@ def _checksum(path: Path) -> tuple[Path, str]:
         return path, sha256_of(path) if path.is_file() else ""
     except OSError:
         return path, ""
+
+
+def _as_it_is(known: RawFile) -> RawFile:
+    """The file that was indexed as it is today, with the checksum that it has now."""
+    found = RawFile.found(known.place)
+    if (found.size, found.mtime_ns) == (known.size, known.mtime_ns):
+        return known
+    return RawFile.found(known.place, _checksum(known.place)[1])
+
+
+def _unheard(line: str) -> None:
+    """A log for what is only looked at."""
 
 
 def _same(known: RawFile | None, found: RawFile) -> RawFile | None:

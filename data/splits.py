@@ -465,3 +465,21 @@ def shared_recordings(splits: pd.DataFrame, duplicates: pd.DataFrame) -> list[st
         elif places[0] in ("train", "validation") and row.how == "registry":
             found.append(f"{row.track_id} is in {places[0]}, but MUSDB18 holds the same recording")
     return found
+
+
+def misused_official(manifest: pd.DataFrame, splits: pd.DataFrame) -> list[str]:
+    """Every official test track that is trained or validated on, as a sentence each; empty where all is well."""
+    official = set(manifest.loc[manifest["official_split"] == "test", "track_id"])
+    used = splits[splits["split"].isin(["train", "validation"]) & splits["track_id"].isin(official)]
+    return [f"official test track {row.track_id} is in {row.split}" for row in used.itertuples()]
+
+
+def misused_faults(manifest: pd.DataFrame, splits: pd.DataFrame) -> list[str]:
+    """Every faulty track that is trained or validated on, and every test track taken out, as a sentence each."""
+    table = manifest.merge(splits[["track_id", "split"]], on="track_id")
+    bad = table[(table["errata_action"] == "exclude") & table["split"].isin(["train", "validation"])]
+    lost = table[(table["official_split"] == "test") & (table["split"] == EXCLUDED)]
+    return [
+        *(f"{row.track_id} is in {row.split}, although: {row.errata}" for row in bad.itertuples()),
+        *(f"official test track {row.track_id} was excluded" for row in lost.itertuples()),
+    ]

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from assets.recording import folder_of, why_made
+from assets.recording import folder_of
 from assets.separators import checkpoint_recipe, training_parameters
-from assets.training_set import MADE_OF, MANIFEST, RECIPES
+from assets.training_recipes import RECIPES
 from data import cache
 from data.errors import InputError
 from data.layout import Layout
@@ -20,12 +20,10 @@ from data.recipe import Recipe
 from data.settings import Settings
 from models.candidate import candidate_path, load_candidate
 
-TABLES = (MANIFEST, *MADE_OF)
-
 
 def table_recipes(settings: Settings) -> dict[dg.AssetKey, Recipe | None]:
     """What the tables of the training set would be made of now; None for one that cannot be made yet."""
-    return {key: _recipe(settings, key) for key in TABLES}
+    return {key: _recipe(settings, key) for key in RECIPES}
 
 
 def training_set_changes(settings: Settings, today: Mapping[dg.AssetKey, Recipe | None] | None = None) -> list[str]:
@@ -35,13 +33,11 @@ def training_set_changes(settings: Settings, today: Mapping[dg.AssetKey, Recipe 
     """
     found = []
     for key, recipe in (today or table_recipes(settings)).items():
-        record = cache.recall(folder_of(settings.root, key))
-        if record is None:
-            found.append(f"{key.to_user_string()} is missing, or its files were changed")
-            continue
+        looked = cache.look(folder_of(settings.root, key))
         # Tables after one that changes are made of it: they need no sentence of their own.
-        if recipe is not None and record.fingerprint != recipe.fingerprint:
-            found.append(f"{key.to_user_string()}: {why_made(record, recipe)}")
+        why = cache.differences(looked, recipe) if recipe is not None else [looked.trouble] * bool(looked.trouble)
+        if why:
+            found.append(f"{key.to_user_string()}: {'; '.join(why)}")
     return found
 
 
@@ -51,14 +47,13 @@ def candidate_changes(settings: Settings, name: str) -> list[str]:
     Raises InputError where the candidate cannot be read.
     """
     load_candidate(candidate_path(name, settings.candidates))
-    record = cache.recall(Layout(settings.root).checkpoint(name))
-    if record is None:
-        return ["its checkpoint is missing, or was changed"]
+    found = cache.look(Layout(settings.root).checkpoint(name))
+    if found.trouble:
+        return [f"its checkpoint: {found.trouble}"]
     try:
-        recipe = checkpoint_recipe(settings, name)
+        return cache.differences(found, checkpoint_recipe(settings, name))
     except InputError:
         return []  # the training pairs are not there: told as a change of the training set
-    return [] if record.fingerprint == recipe.fingerprint else [why_made(record, recipe)]
 
 
 def state(settings: Settings, name: str, today: Mapping[dg.AssetKey, Recipe | None]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from assets import evaluation, separators, training_set
+from assets import evaluation, separators, training_recipes
 from assets.lanes import LANES
 from pipelines.history import prune
 
 # Runs of these jobs write the same outputs: one at a time, as the instance's configuration says.
 ALONE = {"isolation/alone": "yes"}
-TRAINING_SET = dg.AssetSelection.groups(training_set.GROUP)
+TRAINING_SET = dg.AssetSelection.groups(training_recipes.GROUP)
 # Asked wherever the training set is made, for a run that prepares tracks and fails asks nothing any more.
 CURRENT = dg.AssetSelection.checks(
     *(key for lane in LANES for check in lane.checks for key in check.check_keys if key.name == "every_track_current")

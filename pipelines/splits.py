@@ -73,7 +73,8 @@ def _write(settings: Settings, file: Path) -> int:
 
 
 def _redraw(settings: Settings, sure: bool) -> int:
-    from assets.training_set import draw_parameters, placements, read_duplicates, read_manifest
+    from assets.training_recipes import draw_parameters
+    from assets.training_set import placements, read_duplicates, read_manifest
 
     if settings.splits is not None:
         raise InputError(

@@ -18,7 +18,7 @@ from small_datasets import write_hq_dataset, write_medleydb_track
 from assets.lanes import build_lane
 from assets.recording import latest_entry, track_event
 from assets.separators import CHECKPOINT
-from assets.training_set import LOOPBACK
+from assets.training_recipes import LOOPBACK
 from data import cache
 from data.datasets import DATASETS
 from data.layout import Layout

@@ -10,7 +10,7 @@ import pytest
 
 from data.duplicates import DUPLICATES
 from data.errors import InputError
-from data.placements import HELD_OUT, Placement, Placements, read_placements, write_placements
+from data.placements import HELD_OUT, Placement, Placements, alike_tracks, read_placements, write_placements
 from data.splits import EXCLUDED, leaks, shared_artists, shared_recordings, split_tracks
 
 SETTINGS = {"seed": 0, "reserved_tracks": 3, "validation_share": 0.2, "test_share": 0.2}
@@ -349,3 +349,23 @@ def test_a_file_of_splits_that_holds_something_else_is_told_by_what_it_holds(
     with pytest.raises(InputError) as refused:
         read_placements(tmp_path / "splits.yaml")
     assert refused.value.found == found
+
+
+def test_only_what_is_in_use_in_another_part_contradicts_where_it_was_placed() -> None:
+    frame = pd.DataFrame(
+        {"track_id": ["own/a", "own/b", "own/c", "own/new"], "split": ["test", "train", EXCLUDED, "train"]}
+    )
+    assert placed(a="test", b="validation", c="train").contradicted_by(frame) == ["own/b"]
+
+
+def test_a_track_is_new_that_was_placed_neither_by_its_id_nor_by_its_audio() -> None:
+    known = Placements({"own/a": Placement(track="own/a", split="train", audio=("sound",))})
+    frame = pd.DataFrame(
+        {"track_id": ["own/a", "own/renamed", "own/new"], "mixture_sha256": ["changed", "sound", "other"]}
+    )
+    assert list(known.new_among(frame)["track_id"]) == ["own/new"]
+
+
+def test_tracks_that_share_a_recording_are_remembered_of_each_other() -> None:
+    duplicates = pd.DataFrame({"track_id": ["own/b", "own/c"], "original": ["own/a", None]})
+    assert alike_tracks(duplicates, {"own/b": ["own/gone"]}) == {"own/b": ["own/gone", "own/a"], "own/a": ["own/b"]}

@@ -23,7 +23,15 @@ from data.layout import Layout
 from data.medleydb_metadata import STEMS, read_folder
 from data.preparation import prepare_track, track_jobs
 from data.settings import Settings
-from data.sources import INDEX, build_index, indexed_tracks, source_changed
+from data.sources import (
+    INDEX,
+    build_index,
+    index_recipe,
+    index_today,
+    indexed_tracks,
+    read_index,
+    source_changed,
+)
 from data.tracks import Track
 
 
@@ -97,6 +105,28 @@ def test_an_index_from_before_slugs_were_remembered_is_gone_by(source: Source) -
     slugs = source.index()
     assert slugs["他"] == "wang-fei-ta"
     assert slugs["她"].startswith("wang-fei-ta-")
+
+
+def test_what_the_index_would_be_now_is_seen_without_remembering_it(source: Source) -> None:
+    source.add("C", 200)
+    source.index()
+    names = Layout(source.storage).names("own")
+    before = {path: path.read_bytes() for path in names.rglob("*") if path.is_file()}
+    source.add("D", 210)
+    today = index_today(source.dataset, source.settings)
+    assert list(today["slug"]) == ["c", "d"]
+    assert {path: path.read_bytes() for path in names.rglob("*") if path.is_file()} == before
+    source.index()
+    assert index_recipe(read_index(source.storage, "own")) == index_recipe(today)
+
+
+def test_the_recipe_of_an_index_is_the_one_of_earlier_releases() -> None:
+    file = {"path": "/own/A/mixture.wav", "size": 1, "mtime_ns": 2, "sha256": "f"}
+    row = {"slug": "a", "title": "A", "artist": "B", "licence": "CC0", "split": None, "genre": "", "details": []}
+    recipe = index_recipe(pd.DataFrame([row | {"files": [file]}]))
+    assert recipe.inputs == {"a/mixture.wav": "f"}
+    assert recipe.parameters["files"] == [["/own/A/mixture.wav", 2]]
+    assert recipe.fingerprint == "ef0b97270e07174ac49cb517702339c9778773631920d8ac386ab884f52019cc"
 
 
 def test_a_source_that_was_moved_keeps_its_slugs(source: Source, tmp_path: Path) -> None:

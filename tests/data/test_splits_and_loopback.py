@@ -9,7 +9,7 @@ from data.artists import artist_key
 from data.duplicates import DUPLICATES
 from data.errors import InputError
 from data.loopback import PAIRS, build_pairs, misplaced_loopback
-from data.splits import held_out, leaks, shared_recordings, split_tracks
+from data.splits import held_out, leaks, misused_faults, misused_official, shared_recordings, split_tracks
 from data.tables import read_table, write_table
 
 NO_COPIES = pd.DataFrame(columns=DUPLICATES.names)
@@ -278,3 +278,22 @@ def test_pairs_survive_parquet(pairs_and_splits: tuple[pd.DataFrame, pd.DataFram
     path = tmp_path_factory.mktemp("t") / "pairs.parquet"
     write_table(path, pairs_and_splits[0], PAIRS)
     pd.testing.assert_frame_equal(read_table(path, PAIRS), pairs_and_splits[0], check_dtype=False)
+
+
+def test_the_checks_find_test_tracks_and_faulty_ones_that_are_misused() -> None:
+    tracks = pd.DataFrame(
+        [
+            ("a", "test", None, None),
+            ("b", "test", None, None),
+            ("c", None, "exclude", "wrong vocals"),
+            ("d", None, "exclude", "wrong vocals"),
+            ("e", None, "name", "a click"),
+        ],
+        columns=["track_id", "official_split", "errata_action", "errata"],
+    )
+    splits = tracks[["track_id"]].assign(split=["validation", "excluded", "train", "excluded", "train"])
+    assert misused_official(tracks, splits) == ["official test track a is in validation"]
+    assert misused_faults(tracks, splits) == [
+        "c is in train, although: wrong vocals",
+        "official test track b was excluded",
+    ]

@@ -12,7 +12,7 @@ import pytest
 from small_datasets import write_hq_track
 
 from assets.lanes import LANES
-from assets.training_set import splits
+from assets.splitting import splits
 from data.engine import ExecutorEngine
 from data.errors import InputError
 from data.layout import Layout
