@@ -133,16 +133,15 @@ def _line(given: Input, again: bool, everything: bool) -> str:
 
 def _chosen(inputs: Sequence[Input], everything: bool) -> tuple[list[Input], str]:
     """The inputs that are shown, what is wrong first, and a line for the others."""
-    ordered = sorted(inputs, key=lambda each: (each.node.sound, each.node.stands))
-    if everything or len(ordered) <= _MANY:
-        return ordered, ""
-    wrong = [each for each in ordered if not each.node.sound]
-    shown = wrong[:_MOST_STALE] + ordered[len(wrong) :][:_MOST_CURRENT]
+    wrong, right = ([each for each in inputs if each.node.sound is sound] for sound in (False, True))
+    if everything or len(inputs) <= _MANY:
+        return wrong + right, ""
+    shown = wrong[:_MOST_STALE] + right[:_MOST_CURRENT]
     left = len(wrong) - _MOST_STALE
-    if len(shown) == len(ordered):
+    if len(shown) == len(inputs):
         return shown, ""
     told = f", {left} of them not current" if left > 0 else ""
-    return shown, f"... and {len(ordered) - len(shown)} more{told} (--all shows them)"
+    return shown, f"... and {len(inputs) - len(shown)} more{told} (--all shows them)"
 
 
 def _below(node: Node, seen: set[int] | None = None) -> Iterator[Node]:

@@ -79,6 +79,8 @@ def test_what_is_stale_or_missing_is_shown_first_however_many_there_are() -> Non
     lines = [line for line in told(output("manifest", *tracks)).splitlines() if "track" in line and "─" in line]
     assert [line.split("  ")[0].strip("├─└ ") for line in lines[:3]] == ["track 200", "track 220", "track 230"]
     assert "track 230  v  current, but not what it is made of" in lines[2]
+    few = told(output("manifest", *tracks[:2], tracks[200]))
+    assert few.index("track 200") < few.index("track 0")
     every = [output(f"track {number}", problems=("not made yet",), state=MISSING) for number in range(240)]
     assert "more, 220 of them not current (--all shows them)" in told(output("manifest", *every))
 
