@@ -158,15 +158,13 @@ def _timed_steps(candidate: Candidate) -> Speed:
     import torch
 
     from data.audio import CHANNELS, SAMPLE_RATE
-    from models.losses import build_loss
-    from models.networks import build_network
     from models.stft import Sound
 
     torch.set_num_threads(cores())
     training, noise = candidate.training, candidate.noise
     examples = training.batch_size * (1 + noise.profiles * len(noise.snrs_db))
     mixture = 0.1 * torch.randn(examples, CHANNELS, round(training.chunk_seconds * SAMPLE_RATE))
-    network, loss = build_network(candidate), build_loss(candidate)
+    network, loss = candidate.network.build(candidate.stft), candidate.loss.build()
     times = []
     for _ in range(PROBED_STEPS):
         started = perf_counter()

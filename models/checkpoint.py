@@ -26,7 +26,7 @@ from data.errors import InputError, os_error
 from data.files import obstacle, publish
 from models.candidate import NAME, Candidate, parse_candidate
 from models.device import choose_device
-from models.networks import NETWORKS, build_network
+from models.networks import NETWORKS
 from models.separate import CONTEXT_SECONDS, Separator
 from models.torch_files import Unreadable, read_torch_file, require_plain
 
@@ -153,7 +153,8 @@ def load_separator(path: Path | str, device: str = "cpu") -> Separator:
     path = Path(path)
     checkpoint = load_checkpoint(path)
     _require_weights_of_network(path, checkpoint)
-    network = build_network(checkpoint.candidate, normalises=checkpoint.normalises)
+    network = checkpoint.candidate.network.build(checkpoint.candidate.stft)
+    network.normalises = checkpoint.normalises
     network.load_state_dict(dict(checkpoint.weights))
     return Separator(
         network,
@@ -241,7 +242,7 @@ def _require_weights_of_network(path: Path, checkpoint: Checkpoint) -> None:
     weights = checkpoint.weights
     try:
         with torch.device("meta"), _no_larger_than(weights):
-            network = build_network(checkpoint.candidate)
+            network = checkpoint.candidate.network.build(checkpoint.candidate.stft)
             same = fits(network, weights)
     except (_TooLarge, RuntimeError, ValueError, OverflowError):
         same = False

@@ -26,11 +26,10 @@ def validate_checkpoint(checkpoint: Path, pairs: pd.DataFrame, audio_root: Path,
     Raises InputError where the checkpoint, the device or the audio cannot be used, and for an empty validation set.
     """
     from models.checkpoint import load_separator
-    from models.losses import build_loss
     from models.training.validation import Validation, validate
 
     separator = load_separator(checkpoint, device)
-    training, loss = separator.candidate.training, build_loss(separator.candidate)
+    training, loss = separator.candidate.training, separator.candidate.loss.build()
     frames, rows = round(training.chunk_seconds * SAMPLE_RATE), rows_of(pairs, "validation", audio_root)
     tracks = validate(separator, loss, rows, frames, training.batch_size)
     return Validation(tuple(tracks)).table

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from data.chunks import VOCALS
 from data.errors import InputError
 from models.candidate import Candidate, NoiseSettings
-from models.losses import Loss
+from models.losses.functions import Loss
 from models.networks.base import Network
 from models.noise import noisy_copies, repeated
 from models.stft import Sound

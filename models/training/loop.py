@@ -26,8 +26,7 @@ from data.chunks import VOCALS, Chunk, Row, rows_of
 from data.errors import InputError
 from models.candidate import Candidate
 from models.context import Context, in_words, measure_context
-from models.losses import Loss, build_loss
-from models.networks import build_network
+from models.losses.functions import Loss
 from models.progress import Progress, Reporter, Reporters, RunStart, run_name
 from models.separate import Separator
 from models.training.batches import STATISTICS, Streamed, make_batches
@@ -75,7 +74,7 @@ def train(
     example = _audible(candidate, rows, validation_rows, frames)
 
     torch.manual_seed(settings.seed)
-    network, loss = build_network(candidate).to(device), build_loss(candidate)
+    network, loss = candidate.network.build(candidate.stft).to(device), candidate.loss.build()
     parameters = sum(parameter.numel() for parameter in network.parameters())
     results = Results(output, candidate, identity(candidate, pairs), provenance or Provenance())
     resumed = results.resume(network, reporter.log)

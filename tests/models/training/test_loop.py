@@ -19,7 +19,6 @@ from models.checkpoint import load_checkpoint, load_separator
 from models.contest import VALIDATION
 from models.context import measure_context
 from models.curves import CURVES
-from models.losses import build_loss
 from models.metrics import usdr
 from models.separate import CONTEXT_SECONDS, separate
 from models.training import TrainingResult, train
@@ -164,13 +163,13 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 
 def test_noise_makes_the_batch_larger_by_n_times_m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    real = build_loss(tiny_candidate())
+    real = tiny_candidate().loss.build()
 
     def counting(prediction: Any, vocals: Any, mixture: Any) -> torch.Tensor:
         sizes.append((len(mixture.waveform), len(vocals.waveform)))
         return real(prediction, vocals, mixture)
 
-    monkeypatch.setattr("models.training.loop.build_loss", lambda candidate: counting)
+    monkeypatch.setattr("models.losses.L1Settings.build", lambda settings: counting)
     _train(tmp_path, tmp_path / "out", noise={"profiles": 2, "snrs_db": [30.0, 20.0, 10.0]}, training={"epochs": 1})
     assert sizes[0] == (2 * (1 + 2 * 3), 2 * (1 + 2 * 3))
 
