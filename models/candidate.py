@@ -28,6 +28,9 @@ CANDIDATES = Path(__file__).with_name("candidates")
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,99}$"  # of a candidate: its file, its partition key, a part of folder names
 _NAMING = "a file name of lower-case letters, digits, - and _, for it names the candidate"
+_CHECK = "check the path, and what stands in the file"
+
+LIKE = "like"  # the key of a file that says only what is different from another candidate
 
 
 class NoiseSettings(Section):
@@ -144,22 +147,61 @@ def candidate_path(name: str, folder: Path = CANDIDATES) -> Path:
 def load_candidate(path: Path | str, folder: Path = CANDIDATES) -> Candidate:
     """Read and validate a candidate: a YAML file, or the name of one in `folder`.
 
-    Raises InputError for an unknown candidate, a file that cannot be read or is not YAML, and, all at once, for every
-    bad key in it.
+    A file that says `like: toy` has the settings of toy where it says nothing else. Raises InputError for an unknown
+    candidate, a file that cannot be read or is not YAML, and, all at once, for every bad key in it.
     """
     path = Path(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         path = candidate_path(str(path), folder)
     what = f"candidate {path.stem}"
-    content = read_yaml(
-        path,
-        what,
-        expected=f"a YAML file of settings, or the name of a candidate: {', '.join(candidate_names(folder))}",
-        remedy="check the path, and what stands in the file",
-    )
+    expected = f"a YAML file of settings, or the name of a candidate: {', '.join(candidate_names(folder))}"
+    content = read_yaml(path, what, expected=expected, remedy=_CHECK)
     if not re.fullmatch(NAME, path.stem):
         raise InputError(what, file=path, expected=_NAMING, found=path.name, remedy="rename the file")
+    if isinstance(content, Mapping) and LIKE in content:
+        content = merged(_other(content[LIKE], path), {key: content[key] for key in content if key != LIKE})
     return parse_candidate(path.stem, content, file=path)
+
+
+def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` with `changes` in their place, section by section; lists are replaced.
+
+    A section that is given another `name` is replaced as a whole: the settings of one network say nothing of another's.
+    """
+    result = dict(settings)
+    for key, value in changes.items():
+        before = settings.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            name = before.get("name")
+            value = merged(before, value) if value.get("name", name) == name else value
+        result[key] = value
+    return result
+
+
+def _other(name: Any, path: Path) -> Mapping[str, Any]:
+    """What stands in the file of the candidate that the one in `path` is to be like: beside it, or one that ships.
+
+    One level only: what a candidate is stands in two files at most. Raises InputError for any other name.
+    """
+    names = dict.fromkeys(candidate_names(), CANDIDATES) | dict.fromkeys(candidate_names(path.parent), path.parent)
+    names.pop(path.stem, None)
+    found = _shown(name)
+    if isinstance(name, str) and name in names:
+        file = candidate_path(name, names[name])
+        content = read_yaml(file, f"candidate {name}", expected="a YAML file of settings", remedy=_CHECK)
+        if isinstance(content, Mapping) and LIKE not in content:
+            return content
+        itself_like = isinstance(content, Mapping)
+        found = f"{name}, which {f'is itself like {_shown(content[LIKE])}' if itself_like else 'holds no settings'}"
+    elif name == path.stem:
+        found = "itself"
+    raise InputError(
+        f"candidate {path.stem}",
+        file=path,
+        expected=f"{LIKE}: the name of another candidate, in whose file all settings stand: {', '.join(sorted(names))}",
+        found=found,
+        remedy=f"name one of these, or remove {LIKE} and write all settings out",
+    )
 
 
 def parse_candidate(name: str, content: Any, file: Path | None = None) -> Candidate:

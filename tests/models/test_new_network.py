@@ -46,8 +46,10 @@ def copy(tmp_path: Path) -> Path:
     imported = "from models.networks.gate.settings import GateSettings\n\nNetworkSettings"
     union = union.replace("NetworkSettings = Annotated[", f"{imported} = Annotated[GateSettings | ")
     (networks / "__init__.py").write_text(union)
-    candidate = tiny_settings() | {"network": {"name": "gate", "hidden": 8}}
-    (tmp_path / "project/models/candidates/gate.yaml").write_text(yaml.safe_dump(candidate))
+    candidates = tmp_path / "project/models/candidates"
+    # As the README has it, on the tests' tiny candidate under the name of the one that it is like.
+    (candidates / "toy.yaml").write_text(yaml.safe_dump(tiny_settings()))
+    (candidates / "gate.yaml").write_text(section.partition("```yaml\n")[2].partition("```")[0])
     return tmp_path / "project"
 
 
