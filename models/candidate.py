@@ -107,6 +107,11 @@ class TrainingSettings(Section):
     loader_threads: Annotated[int, Field(gt=0, le=1024)]
     augmentation: AugmentationSettings
 
+    @property
+    def steps(self) -> int:
+        """The budget in steps."""
+        return self.epochs * self.steps_per_epoch
+
 
 class Candidate(Section):
     """All settings of one separator. `name` is the name of its file and its partition key."""

@@ -63,7 +63,7 @@ class Engine:
         self.precision = precision_of(candidate.training.precision, device)
         self._settings = candidate.training
         self._noise = candidate.noise
-        self._device = device
+        self.device = device
         self._processes = processes
         self._generator = torch.Generator(device)
         self._optimiser = torch.optim.AdamW(

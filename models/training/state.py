@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -55,6 +56,27 @@ class Progressed:
     validation: list[dict[str, Any]] = field(default_factory=list)
     context: Context = UNMEASURED
     finished: bool = False
+
+    @property
+    def between_epochs(self) -> bool:
+        """Whether every step taken belongs to an epoch that is closed; a training may go on from anywhere."""
+        return self.step == (self.curves[-1]["step"] if self.curves else 0)
+
+    def close_epoch(self, validation_loss: float, validation_usdr_db: float) -> dict[str, Any]:
+        """Note that the present epoch is over, and begin the next; returns its row of the curves."""
+        row = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "train_loss": float(np.mean(self.losses)),
+            "validation_loss": validation_loss,
+            "validation_usdr_db": validation_usdr_db,
+            "learning_rate": self.learning_rate,
+            "skipped": self.skipped,
+            "seconds": self.seconds,
+        }
+        self.curves.append(row)
+        self.epoch, self.losses, self.skipped, self.moved = self.epoch + 1, [], 0, False
+        return row
 
 
 class Saved(NamedTuple):

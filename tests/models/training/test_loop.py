@@ -23,7 +23,7 @@ from models.metrics import usdr
 from models.separate import CONTEXT_SECONDS, separate
 from models.training import TrainingResult, train
 from models.training.engine import Engine
-from models.training.loop import STANDSTILL
+from models.training.faults import STANDSTILL
 from models.training.validation import TrackValidation, middle_stretches
 
 
@@ -126,7 +126,7 @@ def test_what_a_training_leaves_is_what_its_checkpoint_gives_in_use(tmp_path: Pa
 
 
 def test_progress_tells_where_the_training_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.training.loop.SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("models.training.watch.SECONDS_BETWEEN_LOOKS", 0.0)
     _, listener = _train(tmp_path, tmp_path / "out")
     assert [(p.epoch, p.step, p.steps) for p in listener.progresses] == [
         (1, 1, 6), (1, 2, 6), (1, 3, 6), (2, 4, 6), (2, 5, 6), (2, 6, 6),

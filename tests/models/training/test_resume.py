@@ -46,7 +46,7 @@ class Stop(BaseException):
 
 @pytest.fixture(autouse=True)
 def _look_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.training.loop.SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("models.training.watch.SECONDS_BETWEEN_LOOKS", 0.0)
 
 
 @contextmanager
