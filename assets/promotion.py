@@ -8,7 +8,6 @@ that decision as a plain function of the files: it is the same before and after 
 import json
 import math
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 
 from assets.evaluation import GROUP, SCORES, FairScores, fair_scores, why_not_scored
+from assets.launcher import Launcher
 from assets.partitions import CANDIDATES
-from assets.processes import run_process
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, sentence, upstream, with_metadata
 from assets.separators import CHECKPOINT, CODE_VERSION, heard_by_checkpoint, trained_on
 from assets.training_set import LOOPBACK, artist_keys, read_manifest, same_recordings
@@ -34,7 +33,7 @@ from data.tables import Table, column
 from data.text import one_line
 from models.contest import VALIDATION, Contest, contest, same_validation, validation_frame
 from models.fairness import common_tracks
-from models.launch import LESS_MEMORY_MEASURING
+from models.job import ValidateJob
 
 if TYPE_CHECKING:
     from models.listening import VoteDecision  # with the ballot's sounds and pictures, which take a second to load
@@ -146,7 +145,7 @@ def listening_test(
 def champion_validation(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
-    process: dg.PipesSubprocessClient,
+    launcher: dg.ResourceParam[Launcher],
 ) -> dg.MaterializeResult[Any]:
     root, layout = settings.root, Layout(settings.root)
     challenger, standing, today = challenger_today(settings), standing_champion(root), _pairs(root)
@@ -163,11 +162,8 @@ def champion_validation(
         if kept and same_validation(today, PAIRS.read(own)):
             shutil.copyfile(VALIDATION.path(own), VALIDATION.path(folder))
             return measured | {"how": "from its training, on the same tracks"}
-        command = [sys.executable, "-m", "models.validate", str(own / CHECKPOINT_FILE)]
-        command += ["--tracks", str(PAIRS.path(layout.loopback)), "--audio-root", str(root)]
-        command += ["--output", str(folder), "--device", settings.device]
-        what = "validation of the champion"
-        run_process(context, process, command, settings, what=what, less_memory=LESS_MEMORY_MEASURING)
+        job = ValidateJob(own / CHECKPOINT_FILE, PAIRS.path(layout.loopback), root, folder, settings.device)
+        launcher.launch(context, job, settings, what="validation of the champion")
         return measured | {"how": "measured again, on today's tracks"}
 
     inputs = {"champion": _opponent(challenger, standing), "validation": _validation_version(today)}

@@ -1,8 +1,7 @@
 """Trained separators: one checkpoint per candidate, trained in a process of its own.
 
-CUDA never starts inside a Dagster process; progress comes back through Dagster Pipes. A training goes on in a folder
-that outlives a killed run, `separators/unfinished/<candidate>/<fingerprint>`, and earlier checkpoints of a candidate
-stay in `separators/earlier/<candidate>/<fingerprint>`.
+A training goes on in a folder that outlives a killed run, `separators/unfinished/<candidate>/<fingerprint>`, and
+earlier checkpoints of a candidate stay in `separators/earlier/<candidate>/<fingerprint>`.
 """
 
 import os
@@ -12,8 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from assets.launcher import Launcher
 from assets.partitions import CANDIDATES
-from assets.processes import run_process
 from assets.recording import OWNERS, Metadata, markdown_table, materialise, picture, upstream
 from assets.training_set import LOOPBACK, read_manifest
 from data import cache
@@ -24,9 +23,9 @@ from data.layout import CHECKPOINT_FILE, CURVES_PICTURE_FILE, STATE_FILE, Layout
 from data.loopback import PAIRS
 from data.recipe import Recipe
 from data.settings import Settings
-from models.candidate import Candidate, candidate_names, candidate_path, load_candidate
+from models.candidate import Candidate, candidate_names, candidate_path, load_candidate, write_candidate
 from models.curves import CURVES
-from models.launch import LESS_MEMORY, launch_command
+from models.job import TrainJob
 
 GROUP = "separators"
 CHECKPOINT = dg.AssetKey([GROUP, "checkpoint"])
@@ -49,10 +48,11 @@ SHORT = 16  # characters of a fingerprint that name a folder
 def checkpoint(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
-    process: dg.PipesSubprocessClient,
+    launcher: dg.ResourceParam[Launcher],
 ) -> dg.MaterializeResult[Any]:
     root, name = settings.root, context.partition_key
-    layout, recipe = Layout(root), checkpoint_recipe(settings, name)
+    layout, candidate = Layout(root), _candidate(settings, name)
+    recipe = _recipe(settings, candidate)
 
     def work(folder: Path) -> dict[str, Any]:
         earlier = layout.earlier(name) / recipe.fingerprint[:SHORT]
@@ -66,18 +66,15 @@ def checkpoint(
             return again.measured
         unfinished = layout.unfinished(name) / recipe.fingerprint[:SHORT]
         pairs = _own_pairs(layout, unfinished, recipe)
-        file = candidate_path(name, settings.candidates)
-        command = [*launch_command(settings.training_processes), "models.train", str(file), "--pairs", str(pairs)]
-        command += ["--audio-root", str(root), "--output", str(unfinished), "--device", settings.device]
-        extras = {
-            "fingerprints": dict(recipe.inputs),
-            "licences": sorted(read_manifest(root)["licence"].unique()),
-            "launcher": os.getpid(),
-        }
-        what = f"training of {name}"
-        run_process(context, process, command, settings, what=what, less_memory=LESS_MEMORY, extras=extras)
+        # As it was when the recipe was made: the YAML may change before the training reads it.
+        config = write_candidate(unfinished, candidate)
+        job = TrainJob(str(config), pairs, root, unfinished, device=settings.device)
+        licences = sorted(read_manifest(root)["licence"].unique())
+        extras = {"fingerprints": dict(recipe.inputs), "licences": licences}
+        launcher.launch(context, job, settings, what=f"training of {name}", extras=extras)
         _link(unfinished, folder)
-        (folder / STATE_FILE).unlink()
+        for file in (STATE_FILE, config.name):
+            (folder / file).unlink()
         keep_earlier(root, name, settings.earlier_checkpoints)
         # Kept with the checkpoint: the YAML may change before somebody asks what these weights were trained with.
         return {"run": _run_name(folder), "settings": dict(recipe.parameters), **best_epoch(folder)}
@@ -93,7 +90,14 @@ def checkpoint_recipe(settings: Settings, name: str) -> Recipe:
 
     Raises InputError where the candidate cannot be read, or the pairs are missing or damaged.
     """
-    candidate = load_candidate(candidate_path(name, settings.candidates))
+    return _recipe(settings, _candidate(settings, name))
+
+
+def _candidate(settings: Settings, name: str) -> Candidate:
+    return load_candidate(candidate_path(name, settings.candidates))
+
+
+def _recipe(settings: Settings, candidate: Candidate) -> Recipe:
     return training_recipe(training_parameters(candidate), upstream(settings.root, LOOPBACK).version)
 
 
@@ -111,7 +115,7 @@ def candidate_versions(settings: Settings) -> dict[str, str]:
     versions = {}
     for name in candidate_names(settings.candidates):
         try:
-            parameters = training_parameters(load_candidate(candidate_path(name, settings.candidates)))
+            parameters = training_parameters(_candidate(settings, name))
             versions[name] = Recipe("", parameters, {}).fingerprint
         except InputError:
             versions[name] = "cannot be read"

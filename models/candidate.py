@@ -16,9 +16,11 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from data.errors import InputError
+from data.files import publish
 from data.yaml_files import read_yaml
 from models.losses import LossSettings
 from models.networks import NetworkSettings
@@ -166,6 +168,14 @@ def load_candidate(path: Path | str, folder: Path = CANDIDATES) -> Candidate:
     if isinstance(content, Mapping) and LIKE in content:
         content = merged(_other(content[LIKE], path), {key: content[key] for key in content if key != LIKE})
     return parse_candidate(path.stem, content, file=path)
+
+
+def write_candidate(folder: Path, candidate: Candidate) -> Path:
+    """Write all settings of a candidate into a file in `folder`, from which `load_candidate` reads the same one."""
+    path = folder / f"{candidate.name}.yaml"
+    with publish(path) as partial:
+        partial.write_text(yaml.safe_dump(candidate.model_dump(mode="json", exclude={"name"}), sort_keys=False))
+    return path
 
 
 def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

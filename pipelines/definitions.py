@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from assets import evaluation, lanes, promotion, reporting, separators, training_set
+from assets.launcher import LocalLauncher
 from assets.recording import with_parameters
 from data.engine import ExecutorEngine
 from data.settings import Settings, load_settings
@@ -15,8 +16,8 @@ from pipelines.schedules import SCHEDULES
 from pipelines.sensors import SENSORS
 
 
-def build_definitions(settings: Settings) -> dg.Definitions:
-    """The whole code location with other settings: for tests and for programs."""
+def build_definitions(settings: Settings, **resources: object) -> dg.Definitions:
+    """The whole code location with other settings, or other resources, such as a `launcher`: for tests and programs."""
     parameters = {key: chosen(settings) for key, chosen in training_set.PARAMETERS.items()}
     parameters[separators.CHECKPOINT] = separators.candidate_versions(settings)
     return dg.Definitions(
@@ -40,7 +41,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         resources={
             "settings": settings_of_a_run(settings),
             "engine": ExecutorEngine(settings.workers),
-            "process": dg.PipesSubprocessClient(),
+            "launcher": LocalLauncher(),
+            **resources,
         },
         loggers={"console": step_lines},
         # Two cores and one GPU: steps of a run follow each other, parallel work happens inside them.

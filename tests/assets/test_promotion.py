@@ -14,6 +14,7 @@ from listener import Listener
 from tiny import tiny_candidate, tiny_pairs
 from training_root import write_manifest
 
+from assets.launcher import LocalLauncher
 from assets.promotion import (
     CHAMPION_VALIDATION,
     better_than_the_champion,
@@ -83,7 +84,7 @@ class Arena:
         """What a run does that asks who is champion."""
         return dg.materialize(
             [champion_validation, challenger, champion, better_than_the_champion],
-            resources={"settings": self.settings, "process": dg.PipesSubprocessClient()},
+            resources={"settings": self.settings, "launcher": LocalLauncher()},
             raise_on_error=False,
         )
 
