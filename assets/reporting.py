@@ -24,6 +24,7 @@ from data.layout import REPORT_FILE, Layout
 from data.recipe import Recipe
 from data.settings import Settings
 from models.curves import CURVES
+from models.former_names import as_today
 
 REPORT = dg.AssetKey([GROUP, "report"])
 PICTURES = "pictures"
@@ -106,7 +107,7 @@ def report_contents(settings: Settings, fair: FairScores, found: Verdict | None)
     for name in names:
         about = upstream(root, CHECKPOINT, name).measured
         curves = CURVES.read(layout.checkpoint(name))
-        sections.append(CandidateSection(name, about["settings"], curves, _plain(about)))
+        sections.append(CandidateSection(name, as_today(about["settings"]) | {"name": name}, curves, _plain(about)))
     return EvaluationReport(
         title="Vocal separation",
         candidates=sections,

@@ -98,12 +98,7 @@ def _candidate(settings: Settings, name: str) -> Candidate:
 
 
 def _recipe(settings: Settings, candidate: Candidate) -> Recipe:
-    return training_recipe(training_parameters(candidate), upstream(settings.root, LOOPBACK).version)
-
-
-def training_parameters(candidate: Candidate) -> dict[str, Any]:
-    """The settings that a training goes by; described in other words, a candidate is still the same candidate."""
-    return candidate.model_dump(mode="json", exclude={"description"})
+    return training_recipe(candidate.recorded, upstream(settings.root, LOOPBACK).version)
 
 
 def candidate_versions(settings: Settings) -> dict[str, str]:
@@ -115,8 +110,7 @@ def candidate_versions(settings: Settings) -> dict[str, str]:
     versions = {}
     for name in candidate_names(settings.candidates):
         try:
-            parameters = training_parameters(_candidate(settings, name))
-            versions[name] = Recipe("", parameters, {}).fingerprint
+            versions[name] = Recipe("", _candidate(settings, name).recorded, {}).fingerprint
         except InputError:
             versions[name] = "cannot be read"
     return versions

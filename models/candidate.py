@@ -22,6 +22,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from data.errors import InputError
 from data.files import publish
 from data.yaml_files import read_yaml
+from models.former_names import CANDIDATES as FORMER_NAMES
+from models.former_names import as_recorded, as_today
 from models.losses import LossSettings
 from models.networks import NetworkSettings
 from models.section import Batch, Count, Decibels, NotNegative, Positive, Section, Share, StftSettings
@@ -126,6 +128,11 @@ class Candidate(Section):
     noise: NoiseSettings
     training: TrainingSettings
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings that a training goes by, as records have them; described otherwise, it is the same candidate."""
+        return as_recorded(self.model_dump(mode="json", exclude={"description"}))
+
 
 def candidate_names(folder: Path = CANDIDATES) -> list[str]:
     """The names of the candidates in `folder`, sorted: its YAML files whose names can name one.
@@ -144,7 +151,9 @@ def candidate_path(name: str, folder: Path = CANDIDATES) -> Path:
             file=folder,
             expected=f"one of {', '.join(names) or 'no candidates: the folder has no *.yaml'}",
             found=name,
-            remedy=f"choose one of these, or write {name}.yaml in that folder"
+            remedy=f"it is called {FORMER_NAMES[name]} now"
+            if FORMER_NAMES.get(name) in names
+            else f"choose one of these, or write {name}.yaml in that folder"
             if re.fullmatch(NAME, name)
             else f"choose one of these; {_NAMING}",
         )
@@ -166,7 +175,8 @@ def load_candidate(path: Path | str, folder: Path = CANDIDATES) -> Candidate:
     if not re.fullmatch(NAME, path.stem):
         raise InputError(what, file=path, expected=_NAMING, found=path.name, remedy="rename the file")
     if isinstance(content, Mapping) and LIKE in content:
-        content = merged(_other(content[LIKE], path), {key: content[key] for key in content if key != LIKE})
+        changes = {key: content[key] for key in content if key != LIKE}
+        content = merged(as_today(_other(content[LIKE], path)), as_today(changes))
     return parse_candidate(path.stem, content, file=path)
 
 
@@ -232,6 +242,7 @@ def parse_candidate(name: str, content: Any, file: Path | None = None) -> Candid
             found="an empty file" if content is None else f"a {type(content).__name__}",
             remedy="start from a copy of another candidate",
         )
+    content = as_today(content)
     problems: list[tuple[str, str, str]] = []
     try:
         values = json.dumps({**content, "name": name}, default=str)

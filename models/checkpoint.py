@@ -26,6 +26,7 @@ from data.errors import InputError, os_error
 from data.files import obstacle, publish
 from models.candidate import NAME, Candidate, parse_candidate
 from models.device import choose_device
+from models.former_names import as_today
 from models.networks import NETWORKS
 from models.separate import CONTEXT_SECONDS, Separator
 from models.torch_files import Unreadable, read_torch_file, require_plain
@@ -117,7 +118,8 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     if stored.sample_rate != SAMPLE_RATE:
         found = f"{stored.sample_rate} Hz"
         raise _unusable(path, found, "train a separator on audio of this rate", f"a separator for {SAMPLE_RATE} Hz")
-    network = stored.config.network.get("name")
+    config = as_today(_up_to_date(content["config"]))
+    network = config["network"].get("name")
     if not isinstance(network, str) or network not in NETWORKS:
         raise InputError(
             f"checkpoint {path.name}",
@@ -135,7 +137,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
             "finite weights",
         )
     return Checkpoint(
-        candidate=parse_candidate(stored.name, _up_to_date(content["config"]), file=path),
+        candidate=parse_candidate(stored.name, config, file=path),
         weights=stored.weights,
         metrics=stored.metrics,
         fingerprints=stored.fingerprints,

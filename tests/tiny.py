@@ -20,7 +20,7 @@ def tiny_settings() -> dict[str, Any]:
         "description": "a network for tests",
         "stft": {"window": 256, "hop": 64},
         "network": {
-            "name": "report",
+            "name": "aps360",
             "channels": "separate",
             "input": "complex",
             "standardise": True,

@@ -92,7 +92,7 @@ def identity(candidate: Candidate, pairs: pd.DataFrame) -> str:
     heard = pairs[["track_id", "split", "input", "frames", "mixture_sha256", "vocals_sha256"]]
     content = {
         "version": VERSION,
-        "candidate": candidate.model_dump(mode="json", exclude={"description"}),
+        "candidate": candidate.recorded,
         "pairs": json.loads(heard.to_json(orient="values")),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

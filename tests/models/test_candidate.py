@@ -30,12 +30,12 @@ def test_every_shipped_candidate_is_valid_and_named_after_its_file(name: str) ->
     assert load_candidate(name).name == name
 
 
-def test_report_and_toy_ship() -> None:
-    assert {"report", "toy"} <= set(candidate_names())
+def test_aps360_and_toy_ship() -> None:
+    assert {"aps360", "toy"} <= set(candidate_names())
 
 
-def test_the_report_candidate_is_the_report_literally() -> None:
-    candidate = load_candidate("report")
+def test_the_candidate_aps360_is_the_report_literally() -> None:
+    candidate = load_candidate("aps360")
     assert candidate.loss.name == "contrastive_cosine"
     assert candidate.network.output == "spectrum"
     assert (candidate.network.lstm_layers, len(candidate.network.fc) + 1) == (2, 3)
@@ -108,8 +108,8 @@ def test_attention_heads_must_share_their_channels_evenly(tmp_path: Path) -> Non
         load_candidate(_written(tmp_path, settings))
 
 
-def test_repaired_differs_from_report_in_loss_and_output_only() -> None:
-    report, repaired = (load_candidate(name).model_dump() for name in ("report", "repaired"))
+def test_the_repaired_one_differs_from_the_report_in_loss_and_output_only() -> None:
+    report, repaired = (load_candidate(name).model_dump() for name in ("aps360", "aps360-repaired"))
     assert {key for key in report if report[key] != repaired[key]} == {"name", "description", "network", "loss"}
     changed = {key for key, value in report["network"].items() if repaired["network"][key] != value}
     assert changed == {"output", "mask_bound", "gain"}
@@ -129,7 +129,7 @@ def test_an_unknown_loss_or_network_names_the_known_ones(tmp_path: Path) -> None
     with pytest.raises(InputError) as caught:
         load_candidate(_written(tmp_path, settings))
     assert "contrastive_cosine_repaired" in caught.value.expected
-    assert all(f"'{name}'" in caught.value.expected for name in ("report", "bandsplit", "openunmix"))
+    assert all(f"'{name}'" in caught.value.expected for name in ("aps360", "bandsplit", "openunmix"))
     assert "l3" in caught.value.found
 
 

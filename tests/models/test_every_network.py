@@ -28,7 +28,7 @@ BANDS = [{"width_hz": 500.0, "up_to_hz": 2000.0}, {"width_hz": 2000.0, "up_to_hz
 
 # One of each network, tiny; the sections of the candidate that differ from those of tiny.py.
 TINY: dict[str, dict[str, Any]] = {
-    "report": {"network": {"output": "complex_mask"}},
+    "aps360": {"network": {"output": "complex_mask"}},
     "bandsplit": {
         "network": {
             "name": "bandsplit",
@@ -232,7 +232,7 @@ def test_every_shipped_candidate_builds_and_learns_from_a_short_chunk(name: str)
 
 # The shipped settings at a width that a test can afford.
 NARROW: dict[str, dict[str, Any]] = {
-    "repaired": {"pre_fc": [64], "lstm_hidden": 64, "fc": [64, 64]},
+    "aps360-repaired": {"pre_fc": [64], "lstm_hidden": 64, "fc": [64, 64]},
     "bandsplit": {"features": 16, "lstm_hidden": 16},
     "openunmix": {"hidden": 64},
 }

@@ -20,12 +20,12 @@ from models.candidate import Candidate, candidate_names, load_candidate
 from models.checkpoint import Checkpoint, load_separator, save_checkpoint
 
 # The shipped settings at a width that a test can afford.
-_REPORT = {"pre_fc": [16], "lstm_hidden": 16, "fc": [16, 16]}
+_APS360 = {"pre_fc": [16], "lstm_hidden": 16, "fc": [16, 16]}
 _BANDS = {"features": 8, "blocks": 1, "lstm_hidden": 8, "mask_hidden": 8}
 NARROW: dict[str, dict[str, Any]] = {
-    "toy": _REPORT,
-    "report": _REPORT,
-    "repaired": _REPORT,
+    "toy": _APS360,
+    "aps360": _APS360,
+    "aps360-repaired": _APS360,
     "bandsplit": _BANDS,
     "bandsplit-large": _BANDS,
     "openunmix": {"hidden": 16},

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class APS360Settings(Section):
     """The report's network (section IV), every size a setting."""
 
-    name: Literal["report"]
+    name: Literal["aps360"]
     channels: Literal["separate", "together"]
     input: Literal["complex", "magnitude", "log_magnitude"]
     standardise: bool
