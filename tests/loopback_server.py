@@ -101,8 +101,8 @@ class LoopbackServer:
             handler.send_header(key, value)
         handler.end_headers()
         part = body[: answer.cut if answer.cut is not None else answer.stall]
+        request.sent = len(part)  # before they are: whoever has read the last of them may look here at once
         handler.wfile.write(part)
-        request.sent = len(part)
         if answer.stall is not None:
             handler.wfile.flush()
             self._stopped.wait()  # until the test ends

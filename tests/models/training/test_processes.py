@@ -107,7 +107,9 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused_by_name(folder: Path) -
 
 
 def test_processes_need_not_find_the_machine_by_its_name() -> None:
-    tell = ["timeit", "-n1", "-r1", "import os; print(os.environ['RANK'], os.environ['MASTER_ADDR'])"]
+    # In one write: two processes share the pipe.
+    said = r"import os, sys; sys.stdout.write(os.environ['RANK'] + ' ' + os.environ['MASTER_ADDR'] + '\n')"
+    tell = ["timeit", "-n1", "-r1", said]
     done = subprocess.run([*launch_command(2), *tell], capture_output=True, text=True, check=True)
     told = [line for line in done.stdout.splitlines() if "loop" not in line]
     assert sorted(told) == ["0 127.0.0.1", "1 127.0.0.1"]
