@@ -5,7 +5,6 @@ One of them is an asset: how good the standing champion is on today's validation
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pandas as pd
 
 from assets.ballot import LISTENING_TEST, vote_decision, voted_on
 from assets.evaluation import GROUP
-from assets.processes import run_process
+from assets.launcher import Launcher
 from assets.recording import Metadata, markdown_table, materialise, upstream
 from assets.separators import CHECKPOINT, heard_by_checkpoint, trained_on
 from assets.separators import CODE_VERSION as TRAINING_CODE
@@ -32,7 +31,7 @@ from data.text import one_line
 from models.candidate import candidate_names
 from models.championship import Facts, Measured, Trained, Training, Verdict, challenger, contested, decide, opponent
 from models.contest import VALIDATION, same_validation, validation_frame
-from models.launch import LESS_MEMORY_MEASURING
+from models.job import ValidateJob
 
 CHAMPION_VALIDATION = dg.AssetKey([GROUP, "champion_validation"])
 CHAMPION = dg.AssetKey([GROUP, "champion"])
@@ -51,7 +50,7 @@ _CODE_VERSION = "3"
 def champion_validation(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
-    process: dg.PipesSubprocessClient,
+    launcher: dg.ResourceParam[Launcher],
 ) -> dg.MaterializeResult[Any]:
     root, facts = settings.root, gather_facts(settings)
     best, standing = challenger(facts), facts.standing
@@ -64,11 +63,8 @@ def champion_validation(
         if _measured_alike(root):
             shutil.copyfile(VALIDATION.path(own), VALIDATION.path(folder))
             return measured | {"how": "from its training, on the same tracks"}
-        command = [sys.executable, "-m", "models.validate", str(own / CHECKPOINT_FILE)]
-        command += ["--tracks", str(PAIRS.path(Layout(root).loopback)), "--audio-root", str(root)]
-        command += ["--output", str(folder), "--device", settings.device]
-        what = "validation of the champion"
-        run_process(context, process, command, settings, what=what, less_memory=LESS_MEMORY_MEASURING)
+        job = ValidateJob(own / CHECKPOINT_FILE, PAIRS.path(Layout(root).loopback), root, folder, settings.device)
+        launcher.launch(context, job, settings, what="validation of the champion")
         return measured | {"how": "measured again, on today's tracks"}
 
     recipe = champion_validation_recipe(settings, facts)

@@ -4,7 +4,6 @@ A candidate is scored on the tracks that are held out today and that its checkpo
 that checkpoint has heard itself. Numbers stand side by side only over tracks that all have in common.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import dagster as dg
 import pandas as pd
 import pyarrow as pa
 
+from assets.launcher import Launcher
 from assets.partitions import CANDIDATES
-from assets.processes import run_process
 from assets.recording import (
     Metadata,
     markdown_table,
@@ -39,7 +38,7 @@ from models.candidate import candidate_names
 from models.evaluate import SCORES as SCORES_TABLE
 from models.evaluate import summarise
 from models.fairness import FairScores, Scored, side_by_side, told, why_outdated
-from models.launch import LESS_MEMORY_MEASURING
+from models.job import ScoreJob
 from models.measures import added
 
 GROUP = "evaluation"
@@ -98,7 +97,7 @@ def ica_baseline(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
 def scores(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
-    process: dg.PipesSubprocessClient,
+    launcher: dg.ResourceParam[Launcher],
 ) -> dg.MaterializeResult[Any]:
     root, name = settings.root, context.partition_key
     upstream(root, CHECKPOINT, name)
@@ -117,9 +116,8 @@ def scores(
     def work(folder: Path) -> dict[str, Any]:
         SCORED.write(folder, tracks)
         checkpoint = Layout(root).checkpoint(name) / CHECKPOINT_FILE
-        command = [sys.executable, "-m", "models.score", str(checkpoint), "--tracks", str(SCORED.path(folder))]
-        command += ["--audio-root", str(root), "--output", str(folder), "--device", settings.device]
-        run_process(context, process, command, settings, what=f"scoring of {name}", less_memory=LESS_MEMORY_MEASURING)
+        job = ScoreJob(checkpoint, SCORED.path(folder), root, folder, settings.device)
+        launcher.launch(context, job, settings, what=f"scoring of {name}")
         return {"held_out_tracks": len(tracks)}
 
     result = materialise(context, root, recipe=scores_recipe(settings, name, tracks), work=work, show=_show_scores)

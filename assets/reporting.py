@@ -22,6 +22,7 @@ from data.settings import Settings
 from models.championship import Verdict, promoted_among
 from models.curves import CURVES
 from models.fairness import FairScores
+from models.former_names import as_today
 from models.measures import Measure, ranking
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def report_contents(root: Path, fair: FairScores, found: Verdict | None, rank_by
     for name, record in trained.items():
         plain = {part: value for part, value in record.measured.items() if not isinstance(value, dict)}
         curves = CURVES.read(layout.checkpoint(name))
-        sections.append(CandidateSection(name, record.measured["settings"], curves, plain))
+        settings = as_today(record.measured["settings"]) | {"name": name}
+        sections.append(CandidateSection(name, settings, curves, plain))
     return EvaluationReport(
         title="Vocal separation",
         candidates=sections,

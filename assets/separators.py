@@ -1,8 +1,7 @@
 """Trained separators: one checkpoint per candidate, trained in a process of its own.
 
-CUDA never starts inside a Dagster process; progress comes back through Dagster Pipes. A training goes on in a folder
-that outlives a killed run, `separators/unfinished/<candidate>/<fingerprint>`, and earlier checkpoints of a candidate
-stay in `separators/earlier/<candidate>/<fingerprint>`.
+A training goes on in a folder that outlives a killed run, `separators/unfinished/<candidate>/<fingerprint>`, and
+earlier checkpoints of a candidate stay in `separators/earlier/<candidate>/<fingerprint>`.
 """
 
 import os
@@ -12,8 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from assets.launcher import Launcher
 from assets.partitions import CANDIDATES
-from assets.processes import run_process
 from assets.recording import Metadata, markdown_table, materialise, picture, upstream
 from assets.training_recipes import LOOPBACK
 from assets.training_set import read_manifest
@@ -25,9 +24,9 @@ from data.layout import CHECKPOINT_FILE, CURVES_PICTURE_FILE, STATE_FILE, Layout
 from data.loopback import PAIRS
 from data.recipe import Recipe
 from data.settings import Settings
-from models.candidate import Candidate, candidate_names, candidate_path, load_candidate
+from models.candidate import Candidate, candidate_names, candidate_path, load_candidate, write_candidate
 from models.curves import CURVES
-from models.launch import LESS_MEMORY, launch_command
+from models.job import TrainJob
 
 GROUP = "separators"
 CHECKPOINT = dg.AssetKey([GROUP, "checkpoint"])
@@ -48,14 +47,16 @@ SHORT = 16  # characters of a fingerprint that name a folder
 def checkpoint(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
-    process: dg.PipesSubprocessClient,
+    launcher: dg.ResourceParam[Launcher],
 ) -> dg.MaterializeResult[Any]:
-    name, recipe = context.partition_key, checkpoint_recipe(settings, context.partition_key)
+    name = context.partition_key
+    candidate = _candidate(settings, name)
+    recipe = _recipe(settings, candidate)
 
     def work(folder: Path) -> dict[str, Any]:
         measured = _trained_before(context, settings, recipe, folder)
         if measured is None:
-            measured = _train(context, settings, process, recipe, folder)
+            measured = _train(context, settings, launcher, candidate, recipe, folder)
         keep_earlier(settings.root, name, settings.earlier_checkpoints)
         return measured
 
@@ -84,26 +85,24 @@ def _trained_before(
 def _train(
     context: dg.AssetExecutionContext,
     settings: Settings,
-    process: dg.PipesSubprocessClient,
+    launcher: Launcher,
+    candidate: Candidate,
     recipe: Recipe,
     folder: Path,
 ) -> dict[str, Any]:
-    """Train in a process of its own, or go on where one ended, and fill `folder`; what was measured."""
+    """Train, or go on where a training ended, and fill `folder`; what was measured."""
     root, name = settings.root, context.partition_key
     unfinished = Layout(root).unfinished(name) / recipe.fingerprint[:SHORT]
     pairs = _own_pairs(Layout(root), unfinished, recipe)
-    file = candidate_path(name, settings.candidates)
-    command = [*launch_command(settings.training_processes), "models.train", str(file), "--pairs", str(pairs)]
-    command += ["--audio-root", str(root), "--output", str(unfinished), "--device", settings.device]
-    extras = {
-        "fingerprints": dict(recipe.inputs),
-        "licences": sorted(read_manifest(root)["licence"].unique()),
-        "launcher": os.getpid(),
-    }
-    what = f"training of {name}"
-    run_process(context, process, command, settings, what=what, less_memory=LESS_MEMORY, extras=extras)
+    # As it was when the recipe was made: the YAML may change before the training reads it.
+    config = write_candidate(unfinished, candidate)
+    job = TrainJob(str(config), pairs, root, unfinished, device=settings.device)
+    licences = sorted(read_manifest(root)["licence"].unique())
+    extras = {"fingerprints": dict(recipe.inputs), "licences": licences}
+    launcher.launch(context, job, settings, what=f"training of {name}", extras=extras)
     _link(unfinished, folder)
-    (folder / STATE_FILE).unlink()
+    for file in (STATE_FILE, config.name):
+        (folder / file).unlink()
     # Kept with the checkpoint: the YAML may change before somebody asks what these weights were trained with.
     return {"run": _run_name(folder), "settings": dict(recipe.parameters), **best_epoch(folder)}
 
@@ -113,13 +112,15 @@ def checkpoint_recipe(settings: Settings, name: str) -> Recipe:
 
     Raises InputError where the candidate cannot be read, or the pairs are missing or damaged.
     """
-    candidate = load_candidate(candidate_path(name, settings.candidates))
-    return training_recipe(training_parameters(candidate), upstream(settings.root, LOOPBACK).version)
+    return _recipe(settings, _candidate(settings, name))
 
 
-def training_parameters(candidate: Candidate) -> dict[str, Any]:
-    """The settings that a training goes by; described in other words, a candidate is still the same candidate."""
-    return candidate.model_dump(mode="json", exclude={"description"})
+def _candidate(settings: Settings, name: str) -> Candidate:
+    return load_candidate(candidate_path(name, settings.candidates))
+
+
+def _recipe(settings: Settings, candidate: Candidate) -> Recipe:
+    return training_recipe(candidate.recorded, upstream(settings.root, LOOPBACK).version)
 
 
 def candidate_versions(settings: Settings) -> dict[str, str]:
@@ -131,8 +132,7 @@ def candidate_versions(settings: Settings) -> dict[str, str]:
     versions = {}
     for name in candidate_names(settings.candidates):
         try:
-            parameters = training_parameters(load_candidate(candidate_path(name, settings.candidates)))
-            versions[name] = Recipe("", parameters, {}).fingerprint
+            versions[name] = Recipe("", _candidate(settings, name).recorded, {}).fingerprint
         except InputError:
             versions[name] = "cannot be read"
     return versions

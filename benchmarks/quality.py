@@ -29,7 +29,7 @@ from data.command import run_command
 from data.errors import InputError
 from models.candidate import Candidate
 
-OWN = ("report", "bandsplit")  # networks that are not a peer's
+OWN = ("aps360", "bandsplit")  # networks that are not a peer's
 HEADER = (
     "candidate",
     "parameters",

@@ -28,6 +28,8 @@ from data.settings import load_settings
 from data.tables import read_table
 from models.candidate import Candidate, candidate_path, load_candidate
 from models.evaluate import SCORES
+from models.job import ScoreJob, TrainJob
+from models.launch import launch_command
 
 PROJECT = Path(__file__).resolve().parent.parent
 VALIDATIONS = 10  # in the time of a training, about
@@ -130,11 +132,10 @@ def trained_and_scored(
         corpus.held_out.to_parquet(tracks)
         # What torch would otherwise decide by the machine, not by the cores that this process may use.
         environment = os.environ | {"OMP_NUM_THREADS": str(cores()), "MKL_NUM_THREADS": str(cores())}
-        where = ["--audio-root", str(corpus.root), "--device", "cpu"]
-        train = [sys.executable, "-m", "models.train", str(config), "--pairs", str(corpus.pairs), *where]
-        seconds = _run([*train, "--output", str(training)], folder / "training.log", environment)
-        score = [sys.executable, "-m", "models.score", str(training / "checkpoint.pt"), "--tracks", str(tracks)]
-        _run([*score, *where, "--output", str(scores.parent)], folder / "scores.log", environment)
+        train = TrainJob(str(config), corpus.pairs, corpus.root, training, device="cpu")
+        seconds = _run([*launch_command(1), *train.command], folder / "training.log", environment)
+        score = ScoreJob(training / "checkpoint.pt", tracks, corpus.root, scores.parent, "cpu")
+        _run([*launch_command(1), *score.command], folder / "scores.log", environment)
         _write(result, _outcome(training) | {"process_seconds": seconds})
     return _read(result), read_table(scores, SCORES)
 
@@ -158,15 +159,13 @@ def _timed_steps(candidate: Candidate) -> Speed:
     import torch
 
     from data.audio import CHANNELS, SAMPLE_RATE
-    from models.losses import build_loss
-    from models.networks import build_network
     from models.stft import Sound
 
     torch.set_num_threads(cores())
     training, noise = candidate.training, candidate.noise
     examples = training.batch_size * (1 + noise.profiles * len(noise.snrs_db))
     mixture = 0.1 * torch.randn(examples, CHANNELS, round(training.chunk_seconds * SAMPLE_RATE))
-    network, loss = build_network(candidate), build_loss(candidate)
+    network, loss = candidate.network.build(candidate.stft), candidate.loss.build()
     times = []
     for _ in range(PROBED_STEPS):
         started = perf_counter()

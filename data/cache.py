@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data.errors import InputError, os_error
-from data.files import PARTIAL, claim, filled, publish, sha256_of
+from data.files import PARTIAL, claim, discard, filled, link, publish, publish_folder, sha256_of
 from data.recipe import Recipe
 
 RECORD = "record.json"
@@ -252,6 +252,28 @@ def _as_it_stands(folder: Path, recipe: Recipe) -> Outcome:
             remedy="materialise what it belongs to",
         )
     return Outcome(found.whole, cached=True)
+
+
+def revise(folder: Path, target: Path, change: Callable[[Path, Record], Record]) -> Record | None:
+    """Give the output in `folder` the place `target`, which may be its own, with something changed about it.
+
+    `change(partial, record)` replaces files in a copy of names, never what is in them, and returns the record to be.
+    What is there is whole at every moment; a kill leaves it at one of the places, or at both. Returns the new record;
+    None, and nothing is done, where there is no whole output.
+    """
+    record = recall(folder)
+    if record is None:
+        return None
+    with publish_folder(target) as partial:
+        for name in record.files:
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            link(folder / name, partial / name)
+        record = change(partial, record)
+        record = replace(record, files=stamp_files(partial, record.files))
+        _save(partial, record)
+    if folder != target:
+        discard(folder)
+    return record
 
 
 def _found(folder: Path, recipe: Recipe) -> Record | None:

@@ -1,8 +1,9 @@
 """What a candidate is: the settings of one separator, from STFT to training, read from one YAML file.
 
-Only settings and their validation belong here; what they mean in tensors stands in `models.stft`, `models.networks`,
-`models.losses`, `models.noise`, `models.augment` and `models.training`. This module does not import torch, so that the
-names and settings of candidates can be listed cheaply.
+Only settings and their validation belong here; those of networks and losses stand beside what they build, in
+`models.networks` and `models.losses`. What the others mean in tensors stands in `models.stft`, `models.noise`,
+`models.augment` and `models.training`. This module does not import torch, so that the names and settings of candidates
+can be listed cheaply.
 """
 
 from __future__ import annotations
@@ -11,176 +12,29 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from data.errors import InputError
+from data.files import publish
 from data.yaml_files import read_yaml
+from models.former_names import CANDIDATES as FORMER_NAMES
+from models.former_names import as_recorded, as_today
+from models.losses import LossSettings
+from models.networks import NetworkSettings
+from models.section import Batch, Count, Decibels, NotNegative, Positive, Section, Share, StftSettings
 
 CANDIDATES = Path(__file__).with_name("candidates")
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,99}$"  # of a candidate: its file, its partition key, a part of folder names
 _NAMING = "a file name of lower-case letters, digits, - and _, for it names the candidate"
+_CHECK = "check the path, and what stands in the file"
 
-# Far above what has been trained anywhere. Candidates come with checkpoints from strangers too: sizes beyond these are
-# typing errors or meant to do harm.
-Width = Annotated[int, Field(gt=0, le=16_384)]
-Depth = Annotated[int, Field(gt=0, le=128)]
-Count = Annotated[int, Field(gt=0, le=100_000_000)]
-Batch = Annotated[int, Field(gt=0, le=65_536)]
-Positive = Annotated[float, Field(gt=0, le=1e9)]
-NotNegative = Annotated[float, Field(ge=0, le=1e9)]
-Hertz = Annotated[float, Field(gt=0, le=22050)]
-Decibels = Annotated[float, Field(ge=-200, le=200)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-MOST_OVERLAP = 64  # windows over one sample; a spectrum holds so many times the numbers of its waveform
-
-
-class Section(BaseModel):
-    """A group of settings: unknown keys, infinite numbers and values of another type are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class StftSettings(Section):
-    """The short-time Fourier transform: Hann window and hop, in samples at 44100 Hz."""
-
-    window: Annotated[int, Field(ge=4, le=32_768, multiple_of=2)]
-    hop: Annotated[int, Field(gt=0, le=32_768)]
-
-    @model_validator(mode="after")
-    def _windows_overlap(self) -> Self:
-        if self.hop > self.window // 2:
-            raise ValueError(f"hop must be at most half the window ({self.window // 2}), found {self.hop}")
-        if self.hop * MOST_OVERLAP < self.window:
-            least = -(-self.window // MOST_OVERLAP)
-            raise ValueError(f"hop must be at least a {MOST_OVERLAP}th of the window ({least}), found {self.hop}")
-        return self
-
-
-class ReportNetworkSettings(Section):
-    """The report's network (section IV): awareness, pre-FC, LSTM, FC. Explained in `models.networks.report`."""
-
-    name: Literal["report"]
-    channels: Literal["separate", "together"]
-    input: Literal["complex", "magnitude", "log_magnitude"]
-    standardise: bool
-    bandwidth_hz: Hertz | None
-    awareness: Annotated[int, Field(ge=0, le=1000)]
-    pre_fc: Annotated[list[Width], Field(max_length=128)]
-    lstm_hidden: Width
-    lstm_layers: Depth
-    bidirectional: bool
-    skip: bool
-    fc: Annotated[list[Width], Field(max_length=128)]
-    norm: Literal["none", "layer", "batch"]
-    output: Literal["spectrum", "complex_mask", "mask"]
-    mask_bound: Positive
-    gain: Literal["none", "projection"]
-
-
-class BandRangeSettings(Section):
-    """Bands of equal width, from where the range before it ends up to a frequency."""
-
-    width_hz: Positive
-    up_to_hz: Positive
-
-
-def _ranges_rise(ranges: list[BandRangeSettings]) -> list[BandRangeSettings]:
-    edges = [r.up_to_hz for r in ranges]
-    if any(after <= before for before, after in pairwise(edges)):
-        raise ValueError(f"up_to_hz must rise from range to range, found {edges}")
-    return ranges
-
-
-Bands = Annotated[list[BandRangeSettings], Field(min_length=1, max_length=1000), AfterValidator(_ranges_rise)]
-
-
-class BandSplitNetworkSettings(Section):
-    """The report's network grown up: a pre-FC per band, LSTMs along time and bands. See `models.networks.bandsplit`."""
-
-    name: Literal["bandsplit"]
-    bands: Bands
-    features: Width
-    blocks: Depth
-    lstm_hidden: Width
-    mask_hidden: Width
-    mask_bound: Positive | None
-
-
-class OpenUnmixNetworkSettings(Section):
-    """Open-Unmix's network. Explained in `models.networks.openunmix`."""
-
-    name: Literal["openunmix"]
-    bandwidth_hz: Hertz
-    hidden: Annotated[int, Field(gt=0, le=16_384, multiple_of=2)]
-    lstm_layers: Depth
-    bidirectional: bool
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-
-
-class HTDemucsNetworkSettings(Section):
-    """Hybrid Transformer Demucs, from the package demucs. Explained in `models.networks.packaged`."""
-
-    name: Literal["htdemucs"]
-    channels: Annotated[int, Field(gt=0, le=4096, multiple_of=8)]
-    growth: Annotated[int, Field(gt=0, le=16)]
-    transformer_channels: Annotated[int, Field(gt=0, le=16_384, multiple_of=4)]
-    transformer_layers: Depth
-    transformer_heads: Depth
-
-    @model_validator(mode="after")
-    def _heads_share_the_channels(self) -> Self:
-        if self.transformer_channels % self.transformer_heads:
-            raise ValueError(
-                f"transformer_channels must be a multiple of transformer_heads ({self.transformer_heads}), "
-                f"found {self.transformer_channels}"
-            )
-        return self
-
-
-class BSRoformerNetworkSettings(Section):
-    """Band-split RoFormer, from the package bs-roformer. Explained in `models.networks.packaged`."""
-
-    name: Literal["bs_roformer"]
-    bands: Bands
-    features: Width
-    blocks: Depth
-    heads: Depth
-    head_features: Annotated[int, Field(gt=0, le=4096, multiple_of=2)]
-    mask_layers: Depth
-
-
-class ContrastiveCosineSettings(Section):
-    """The report's loss, literally (section X)."""
-
-    name: Literal["contrastive_cosine"]
-    over: Literal["frame", "segment"]
-    repulsion: NotNegative
-
-
-class RepairedContrastiveCosineSettings(Section):
-    """The report's loss with repulsion that stops at a right angle, a gain that is fixed, and silence that counts."""
-
-    name: Literal["contrastive_cosine_repaired"]
-    over: Literal["frame", "segment"]
-    repulsion: NotNegative
-    energy: NotNegative
-    energy_floor: Positive
-
-
-class L1Settings(Section):
-    """Mean absolute error of the waveform and of the complex spectrum."""
-
-    name: Literal["l1"]
-    waveform: NotNegative
-    spectrum: NotNegative
+LIKE = "like"  # the key of a file that says only what is different from another candidate
 
 
 class NoiseSettings(Section):
@@ -257,18 +111,10 @@ class TrainingSettings(Section):
     loader_threads: Annotated[int, Field(gt=0, le=1024)]
     augmentation: AugmentationSettings
 
-
-NetworkSettings = Annotated[
-    ReportNetworkSettings
-    | BandSplitNetworkSettings
-    | OpenUnmixNetworkSettings
-    | HTDemucsNetworkSettings
-    | BSRoformerNetworkSettings,
-    Field(discriminator="name"),
-]
-LossSettings = Annotated[
-    ContrastiveCosineSettings | RepairedContrastiveCosineSettings | L1Settings, Field(discriminator="name")
-]
+    @property
+    def steps(self) -> int:
+        """The budget in steps."""
+        return self.epochs * self.steps_per_epoch
 
 
 class Candidate(Section):
@@ -281,6 +127,11 @@ class Candidate(Section):
     loss: LossSettings
     noise: NoiseSettings
     training: TrainingSettings
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings that a training goes by, as records have them; described otherwise, it is the same candidate."""
+        return as_recorded(self.model_dump(mode="json", exclude={"description"}))
 
 
 def candidate_names(folder: Path = CANDIDATES) -> list[str]:
@@ -300,7 +151,9 @@ def candidate_path(name: str, folder: Path = CANDIDATES) -> Path:
             file=folder,
             expected=f"one of {', '.join(names) or 'no candidates: the folder has no *.yaml'}",
             found=name,
-            remedy=f"choose one of these, or write {name}.yaml in that folder"
+            remedy=f"it is called {FORMER_NAMES[name]} now"
+            if FORMER_NAMES.get(name) in names
+            else f"choose one of these, or write {name}.yaml in that folder"
             if re.fullmatch(NAME, name)
             else f"choose one of these; {_NAMING}",
         )
@@ -310,22 +163,70 @@ def candidate_path(name: str, folder: Path = CANDIDATES) -> Path:
 def load_candidate(path: Path | str, folder: Path = CANDIDATES) -> Candidate:
     """Read and validate a candidate: a YAML file, or the name of one in `folder`.
 
-    Raises InputError for an unknown candidate, a file that cannot be read or is not YAML, and, all at once, for every
-    bad key in it.
+    A file that says `like: toy` has the settings of toy where it says nothing else. Raises InputError for an unknown
+    candidate, a file that cannot be read or is not YAML, and, all at once, for every bad key in it.
     """
     path = Path(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         path = candidate_path(str(path), folder)
     what = f"candidate {path.stem}"
-    content = read_yaml(
-        path,
-        what,
-        expected=f"a YAML file of settings, or the name of a candidate: {', '.join(candidate_names(folder))}",
-        remedy="check the path, and what stands in the file",
-    )
+    expected = f"a YAML file of settings, or the name of a candidate: {', '.join(candidate_names(folder))}"
+    content = read_yaml(path, what, expected=expected, remedy=_CHECK)
     if not re.fullmatch(NAME, path.stem):
         raise InputError(what, file=path, expected=_NAMING, found=path.name, remedy="rename the file")
+    if isinstance(content, Mapping) and LIKE in content:
+        changes = {key: content[key] for key in content if key != LIKE}
+        content = merged(as_today(_other(content[LIKE], path)), as_today(changes))
     return parse_candidate(path.stem, content, file=path)
+
+
+def write_candidate(folder: Path, candidate: Candidate) -> Path:
+    """Write all settings of a candidate into a file in `folder`, from which `load_candidate` reads the same one."""
+    path = folder / f"{candidate.name}.yaml"
+    with publish(path) as partial:
+        partial.write_text(yaml.safe_dump(candidate.model_dump(mode="json", exclude={"name"}), sort_keys=False))
+    return path
+
+
+def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` with `changes` in their place, section by section; lists are replaced.
+
+    A section that is given another `name` is replaced as a whole: the settings of one network say nothing of another's.
+    """
+    result = dict(settings)
+    for key, value in changes.items():
+        before = settings.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            name = before.get("name")
+            value = merged(before, value) if value.get("name", name) == name else value
+        result[key] = value
+    return result
+
+
+def _other(name: Any, path: Path) -> Mapping[str, Any]:
+    """What stands in the file of the candidate that the one in `path` is to be like: beside it, or one that ships.
+
+    One level only: what a candidate is stands in two files at most. Raises InputError for any other name.
+    """
+    names = dict.fromkeys(candidate_names(), CANDIDATES) | dict.fromkeys(candidate_names(path.parent), path.parent)
+    names.pop(path.stem, None)
+    found = _shown(name)
+    if isinstance(name, str) and name in names:
+        file = candidate_path(name, names[name])
+        content = read_yaml(file, f"candidate {name}", expected="a YAML file of settings", remedy=_CHECK)
+        if isinstance(content, Mapping) and LIKE not in content:
+            return content
+        itself_like = isinstance(content, Mapping)
+        found = f"{name}, which {f'is itself like {_shown(content[LIKE])}' if itself_like else 'holds no settings'}"
+    elif name == path.stem:
+        found = "itself"
+    raise InputError(
+        f"candidate {path.stem}",
+        file=path,
+        expected=f"{LIKE}: the name of another candidate, in whose file all settings stand: {', '.join(sorted(names))}",
+        found=found,
+        remedy=f"name one of these, or remove {LIKE} and write all settings out",
+    )
 
 
 def parse_candidate(name: str, content: Any, file: Path | None = None) -> Candidate:
@@ -341,6 +242,7 @@ def parse_candidate(name: str, content: Any, file: Path | None = None) -> Candid
             found="an empty file" if content is None else f"a {type(content).__name__}",
             remedy="start from a copy of another candidate",
         )
+    content = as_today(content)
     problems: list[tuple[str, str, str]] = []
     try:
         values = json.dumps({**content, "name": name}, default=str)

@@ -26,7 +26,8 @@ from data.errors import InputError, os_error
 from data.files import obstacle, publish
 from models.candidate import NAME, Candidate, parse_candidate
 from models.device import choose_device
-from models.networks import NETWORKS, build_network
+from models.former_names import as_today
+from models.networks import NETWORKS
 from models.separate import CONTEXT_SECONDS, Separator
 from models.torch_files import Unreadable, read_torch_file, require_plain
 
@@ -117,7 +118,8 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     if stored.sample_rate != SAMPLE_RATE:
         found = f"{stored.sample_rate} Hz"
         raise _unusable(path, found, "train a separator on audio of this rate", f"a separator for {SAMPLE_RATE} Hz")
-    network = stored.config.network.get("name")
+    config = as_today(_up_to_date(content["config"]))
+    network = config["network"].get("name")
     if not isinstance(network, str) or network not in NETWORKS:
         raise InputError(
             f"checkpoint {path.name}",
@@ -135,7 +137,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
             "finite weights",
         )
     return Checkpoint(
-        candidate=parse_candidate(stored.name, _up_to_date(content["config"]), file=path),
+        candidate=parse_candidate(stored.name, config, file=path),
         weights=stored.weights,
         metrics=stored.metrics,
         fingerprints=stored.fingerprints,
@@ -153,7 +155,8 @@ def load_separator(path: Path | str, device: str = "cpu") -> Separator:
     path = Path(path)
     checkpoint = load_checkpoint(path)
     _require_weights_of_network(path, checkpoint)
-    network = build_network(checkpoint.candidate, normalises=checkpoint.normalises)
+    network = checkpoint.candidate.network.build(checkpoint.candidate.stft)
+    network.normalises = checkpoint.normalises
     network.load_state_dict(dict(checkpoint.weights))
     return Separator(
         network,
@@ -241,7 +244,7 @@ def _require_weights_of_network(path: Path, checkpoint: Checkpoint) -> None:
     weights = checkpoint.weights
     try:
         with torch.device("meta"), _no_larger_than(weights):
-            network = build_network(checkpoint.candidate)
+            network = checkpoint.candidate.network.build(checkpoint.candidate.stft)
             same = fits(network, weights)
     except (_TooLarge, RuntimeError, ValueError, OverflowError):
         same = False

@@ -41,10 +41,10 @@ from data.command import run_command
 from data.errors import InputError
 from data.files import publish
 from data.text import say
-from models.candidate import StftSettings
 from models.checkpoint import Checkpoint, load_checkpoint, load_separator
 from models.networks.base import Network
-from models.networks.packaged import BSRoformerNetwork, HTDemucsNetwork
+from models.networks.packaged.network import BSRoformerNetwork, HTDemucsNetwork
+from models.section import StftSettings
 from models.separate import CHUNK_SECONDS, FADE_SECONDS, Layout, layout_of
 from models.stft import STFT
 

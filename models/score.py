@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 
 from data import audio
+from data.command import run_command
 from data.tables import read_table
 from models.evaluate import ICA, IDEAL_MASK, MIXTURE, SCORES, score_track, scores_frame
 from models.ica import separate_ica
+from models.job import ScoreJob
 from models.masks import ideal_ratio_mask
 from models.measures import MEASURES
-from models.measuring import Job, Log, run_job
+from models.measuring import Log, measure
 
 AUDIO_FOLDER = "audio"
 
@@ -115,11 +117,14 @@ def _keep(folder: Path, row: Any, estimate: audio.Audio) -> None:
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Score as the command line says; returns the exit code: 0, or 2 for bad input."""
-    return run_job("models.score", "Score a checkpoint on held-out tracks.", _work, arguments)
+    return run_command(lambda: _run(ScoreJob.parse(arguments)))
 
 
-def _work(job: Job, log: Log) -> None:
-    score_checkpoint(job.checkpoint, read_table(job.tracks), job.audio_root, job.output, job.device, log)
+def _run(job: ScoreJob) -> int:
+    def work(log: Log) -> None:
+        score_checkpoint(job.checkpoint, read_table(job.tracks), job.audio_root, job.output, job.device, log)
+
+    return measure(job, work)
 
 
 if __name__ == "__main__":

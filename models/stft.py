@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from models.candidate import StftSettings
+from models.section import StftSettings
 
 
 class STFT(nn.Module):

@@ -6,7 +6,6 @@ output folder. Who hears of its progress stands in `models.reporters`, the train
 
 from __future__ import annotations
 
-import argparse
 import os
 import select
 import signal
@@ -20,29 +19,29 @@ from typing import Any
 from data.command import FAILED, Stopped, out_of_memory, run_command
 from data.layout import Layout
 from data.loopback import PAIRS
-from data.ownership import own
+from data.ownership import Process, own
 from data.scratch import require_writable
 from data.settings import Settings, load_settings
 from data.tables import read_table
 from data.text import say
 from models.candidate import Candidate, candidate_path, load_candidate
-from models.launch import LESS_MEMORY
+from models.job import TrainJob
 from models.progress import Reporter
 from models.reporters import open_reporters
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Train as the command line says; returns the exit code: 0, 2 for bad input, 128 + signal when stopped."""
-    return run_command(lambda: _run(_parser().parse_args(arguments)))
+    return run_command(lambda: _run(TrainJob.parse(arguments)))
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(job: TrainJob) -> int:
     settings = load_settings()
-    candidate = load_candidate(_file_of(options.config, settings.candidates), settings.candidates)
+    candidate = load_candidate(_file_of(job.config, settings.candidates), settings.candidates)
     try:
         with open_reporters(settings) as (reporter, extras):
             _end_with(extras.get("launcher"))
-            _train(candidate, options, settings, reporter, extras)
+            _train(candidate, job, settings, reporter, extras)
     except Stopped as stopped:
         stopped.said = "started again, it goes on from the last state that was saved"
         raise
@@ -52,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
 
         if memory_ran_out(error):
             said = str(error).partition("\n")[0]
-            raise out_of_memory(f"training of {candidate.name}", said, LESS_MEMORY) from error
+            raise out_of_memory(f"training of {candidate.name}", said, job.less_memory) from error
         if lost_another(error):
             say("another process of this training has ended, and so this one does")
             return FAILED
@@ -67,13 +66,9 @@ def _file_of(config: str, candidates: Path) -> Path:
 
 
 def _train(
-    candidate: Candidate,
-    options: argparse.Namespace,
-    settings: Settings,
-    reporter: Reporter,
-    extras: Mapping[str, Any],
+    candidate: Candidate, job: TrainJob, settings: Settings, reporter: Reporter, extras: Mapping[str, Any]
 ) -> None:
-    pairs = read_table(options.pairs or PAIRS.path(Layout(settings.root).loopback), PAIRS)
+    pairs = read_table(job.pairs or PAIRS.path(Layout(settings.root).loopback), PAIRS)
 
     # Torch takes seconds to load: bad input is told before that.
     from models.checkpoint import current_commit
@@ -83,27 +78,27 @@ def _train(
     from models.training.processes import join_processes, own_device
 
     keep_freed_memory()
-    output = options.output or Layout(settings.root).checkpoint(candidate.name)
+    output = job.output or Layout(settings.root).checkpoint(candidate.name)
     provenance = Provenance(
         fingerprints=dict(extras.get("fingerprints", {})),
         licences=tuple(extras.get("licences", ())),
         git_commit=extras.get("git_commit") or current_commit(),
     )
-    device = own_device(choose_device(options.device or settings.device))
+    device = own_device(choose_device(job.device or settings.device))
     with _owning(settings.root, output), join_processes(device) as processes:
         processes.share_of(candidate.training.batch_size)  # refused before anything is made
         require_writable(output)
         train(
             candidate,
             pairs,
-            options.audio_root or settings.root,
+            job.audio_root or settings.root,
             output,
             reporter,
             device,
             provenance,
-            place=options.data or settings.training_data,
+            place=job.data or settings.training_data,
             processes=processes,
-            save_every_s=options.save_every,
+            save_every_s=job.save_every,
         )
 
 
@@ -116,41 +111,20 @@ def _owning(root: Path, output: Path) -> AbstractContextManager[None]:
     return own(root, "python -m models.train") if inside and os.environ.get("RANK", "0") == "0" else nullcontext()
 
 
-def _end_with(launcher: int | None) -> None:
+def _end_with(launcher: Mapping[str, Any] | None) -> None:
     """Stop this process when the one that launched it is gone: a run that was killed must not train on, unseen.
 
-    Only where the operating system tells (Linux).
+    Only where the operating system tells (Linux), and on the launcher's own machine.
     """
-    if launcher is None or not hasattr(os, "pidfd_open"):
+    if launcher is None or not hasattr(os, "pidfd_open") or Process(**launcher).lives() is None:
         return
-    process = os.pidfd_open(launcher)
+    process = os.pidfd_open(launcher["pid"])
 
     def wait() -> None:
         select.select([process], [], [])
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="launcher", daemon=True).start()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m models.train", description="Train one candidate.")
-    parser.add_argument("config", metavar="CONFIG", help="a candidate's YAML file, or its name")
-    parser.add_argument("--pairs", type=Path, metavar="PARQUET", help="the training pairs")
-    parser.add_argument("--audio-root", type=Path, metavar="DIR", help="the folder that paths in the pairs start from")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where checkpoint and curves are written")
-    parser.add_argument(
-        "--data",
-        choices=["auto", "stream", "resident"],
-        help="where chunks come from (default: ISOLATION_TRAINING_DATA)",
-    )
-    parser.add_argument(
-        "--save-every",
-        type=float,
-        metavar="SECONDS",
-        help="how often the state is saved that a stopped training goes on from (default: every minute)",
-    )
-    parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: the setting ISOLATION_DEVICE)")
-    return parser
 
 
 if __name__ == "__main__":

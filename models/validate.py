@@ -14,10 +14,12 @@ import pandas as pd
 
 from data.audio import SAMPLE_RATE
 from data.chunks import rows_of
+from data.command import run_command
 from data.loopback import PAIRS
 from data.tables import read_table
 from models.contest import VALIDATION
-from models.measuring import Job, Log, run_job
+from models.job import ValidateJob
+from models.measuring import Log, measure
 
 
 def validate_checkpoint(checkpoint: Path, pairs: pd.DataFrame, audio_root: Path, device: str) -> pd.DataFrame:
@@ -26,11 +28,10 @@ def validate_checkpoint(checkpoint: Path, pairs: pd.DataFrame, audio_root: Path,
     Raises InputError where the checkpoint, the device or the audio cannot be used, and for an empty validation set.
     """
     from models.checkpoint import load_separator
-    from models.losses import build_loss
     from models.training.validation import Validation, validate
 
     separator = load_separator(checkpoint, device)
-    training, loss = separator.candidate.training, build_loss(separator.candidate)
+    training, loss = separator.candidate.training, separator.candidate.loss.build()
     frames, rows = round(training.chunk_seconds * SAMPLE_RATE), rows_of(pairs, "validation", audio_root)
     tracks = validate(separator, loss, rows, frames, training.batch_size)
     return Validation(tuple(tracks)).table
@@ -38,13 +39,16 @@ def validate_checkpoint(checkpoint: Path, pairs: pd.DataFrame, audio_root: Path,
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Validate as the command line says; returns the exit code: 0, or 2 for bad input."""
-    return run_job("models.validate", "Validate a checkpoint on training pairs.", _work, arguments)
+    return run_command(lambda: _run(ValidateJob.parse(arguments)))
 
 
-def _work(job: Job, log: Log) -> None:
-    frame = validate_checkpoint(job.checkpoint, read_table(job.tracks, PAIRS), job.audio_root, job.device)
-    VALIDATION.write(job.output, frame)
-    log(f"measured on {len(frame)} validation tracks: {frame['usdr_db'].mean():.2f} dB uSDR")
+def _run(job: ValidateJob) -> int:
+    def work(log: Log) -> None:
+        frame = validate_checkpoint(job.checkpoint, read_table(job.tracks, PAIRS), job.audio_root, job.device)
+        VALIDATION.write(job.output, frame)
+        log(f"measured on {len(frame)} validation tracks: {frame['usdr_db'].mean():.2f} dB uSDR")
+
+    return measure(job, work)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from assets.recording import folder_of
-from assets.separators import checkpoint_recipe, training_parameters
+from assets.separators import checkpoint_recipe
 from assets.training_recipes import RECIPES
 from data import cache
 from data.errors import InputError
@@ -59,7 +59,7 @@ def candidate_changes(settings: Settings, name: str) -> list[str]:
 def state(settings: Settings, name: str, today: Mapping[dg.AssetKey, Recipe | None]) -> str:
     """A short name of all that a training of the candidate would be made of now, for telling requests apart."""
     inputs = {key.to_user_string(): recipe.fingerprint if recipe else "" for key, recipe in today.items()}
-    parameters = training_parameters(load_candidate(candidate_path(name, settings.candidates)))
+    parameters = load_candidate(candidate_path(name, settings.candidates)).recorded
     return Recipe("", parameters, inputs).fingerprint[:8]
 
 

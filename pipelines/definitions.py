@@ -18,6 +18,7 @@ from assets import (
     training_recipes,
     training_set,
 )
+from assets.launcher import LocalLauncher
 from assets.partitions import with_candidates
 from assets.recording import OWNERS, with_parameters
 from data.engine import ExecutorEngine
@@ -49,8 +50,11 @@ def _owned(spec: dg.AssetSpec) -> dg.AssetSpec:
     return spec.replace_attributes(group_name=spec.key.path[0], owners=OWNERS)
 
 
-def build_definitions(settings: Settings) -> dg.Definitions:
-    """The whole code location with these settings, whatever the environment says."""
+def build_definitions(settings: Settings, **resources: object) -> dg.Definitions:
+    """The whole code location with these settings, whatever the environment says.
+
+    `resources` take the place of those that a setting does not choose, such as the `launcher`.
+    """
     return dg.Definitions(
         assets=build_assets(settings),
         asset_checks=[
@@ -65,7 +69,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         resources={
             "settings": settings_of_a_run(settings),
             "engine": ExecutorEngine(settings.workers),
-            "process": dg.PipesSubprocessClient(),
+            "launcher": LocalLauncher(),
+            **resources,
         },
         loggers={"console": step_lines},
         # Two cores and one GPU: steps of a run follow each other, parallel work happens inside them.

@@ -81,9 +81,19 @@ def settings_of_a_run(settings: Settings) -> dg.ResourceDefinition:
                     raise _without_frames(refused) from None
                 if context.instance is not None:
                     context.instance.add_run_tags(run.run_id, process_tag(run.run_id))
+                    _take_over(settings, context)
             yield settings
 
     return resource
+
+
+def _take_over(settings: Settings, context: dg.InitResourceContext) -> None:
+    from assets.takeover import take_over  # with all assets, which others than runs do without
+
+    assert context.instance is not None
+    assert context.log is not None
+    for sentence in take_over(settings, context.instance):
+        context.log.info(sentence)
 
 
 def _without_frames(error: InputError) -> Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,16 @@ import pandas as pd
 from data.audio import SAMPLE_RATE, write
 from models.candidate import Candidate, parse_candidate
 
+if TYPE_CHECKING:
+    from models.networks.base import Network
+
 
 def tiny_settings() -> dict[str, Any]:
     return {
         "description": "a network for tests",
         "stft": {"window": 256, "hop": 64},
         "network": {
-            "name": "report",
+            "name": "aps360",
             "channels": "separate",
             "input": "complex",
             "standardise": True,
@@ -66,6 +69,11 @@ def tiny_candidate(**changes: dict[str, Any]) -> Candidate:
     for section, values in changes.items():
         settings[section] = values if "name" in values else {**settings[section], **values}
     return parse_candidate("tiny", settings)
+
+
+def network_of(candidate: Candidate) -> Network:
+    """The network that a candidate describes, with fresh weights from torch's current seed."""
+    return candidate.network.build(candidate.stft)
 
 
 def tiny_pairs(root: Path, train: int = 3, validation: int = 1, seconds: float = 0.55) -> pd.DataFrame:

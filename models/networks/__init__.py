@@ -1,41 +1,31 @@
-"""The networks, by the name that a candidate gives.
+"""The networks: a folder each, with the settings that a candidate gives and the network that they build.
 
-A network is added in four places, each of which needs nothing of the others' insides:
+A network is added as a folder of two modules, one word below, and a candidate that uses it:
 
-1. its settings: a class in `models.candidate` with `name: Literal["mine"]`, joined to `NetworkSettings` there;
-2. its layers: a module here with a subclass of `Network` that is made from the STFT's settings and its own;
-3. one entry below;
-4. a candidate that uses it: a YAML file in `models/candidates`, which is a partition from then on.
+1. `settings.py`: a `Section` with `name: Literal["mine"]` and `build(stft)`, which imports the network when it is
+   asked for one, for settings are listed without torch;
+2. `network.py`: a subclass of `models.networks.base.Network`, made from the STFT's settings and its own;
+3. its settings joined to `NetworkSettings`;
+4. a YAML file in `models/candidates`, which is a partition from then on.
+
+What more than one network is built from stands beside the folders: `base`, `layers`, `bands`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated, get_args
 
-from models.candidate import Candidate, StftSettings
-from models.networks.bandsplit import BandSplitNetwork
-from models.networks.base import Network
-from models.networks.openunmix import OpenUnmixNetwork
-from models.networks.packaged import BSRoformerNetwork, HTDemucsNetwork
-from models.networks.report import ReportNetwork
+from pydantic import Field
 
-# The second argument is the network's own settings: those in `models.candidate` of the same name.
-NETWORKS: dict[str, Callable[[StftSettings, Any], Network]] = {
-    "report": ReportNetwork,
-    "bandsplit": BandSplitNetwork,
-    "openunmix": OpenUnmixNetwork,
-    "htdemucs": HTDemucsNetwork,
-    "bs_roformer": BSRoformerNetwork,
-}
+from models.networks.aps360.settings import APS360Settings
+from models.networks.bandsplit.settings import BandSplitSettings
+from models.networks.openunmix.settings import OpenUnmixSettings
+from models.networks.packaged.settings import BSRoformerSettings, HTDemucsSettings
 
+NetworkSettings = Annotated[
+    APS360Settings | BandSplitSettings | OpenUnmixSettings | HTDemucsSettings | BSRoformerSettings,
+    Field(discriminator="name"),
+]
 
-def build_network(candidate: Candidate, *, normalises: bool = True) -> Network:
-    """The network a candidate describes, with fresh weights from torch's current seed.
-
-    `normalises` is false for weights from before the level was left at the door (`models.networks.base`). Raises
-    InputError where the network comes from a package that is not installed.
-    """
-    network = NETWORKS[candidate.network.name](candidate.stft, candidate.network)
-    network.normalises = normalises
-    return network
+# The names that candidates and checkpoints know them by.
+NETWORKS = [get_args(kind.model_fields["name"].annotation)[0] for kind in get_args(get_args(NetworkSettings)[0])]

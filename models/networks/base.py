@@ -20,8 +20,8 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from models.candidate import StftSettings
 from models.level import at_level_one, level_of
+from models.section import StftSettings
 from models.stft import STFT, Sound
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from data.chunks import VOCALS
 from data.errors import InputError
 from models.candidate import Candidate, NoiseSettings
-from models.losses import Loss
+from models.losses.functions import Loss
 from models.networks.base import Network
 from models.noise import noisy_copies, repeated
 from models.stft import Sound
@@ -63,7 +63,7 @@ class Engine:
         self.precision = precision_of(candidate.training.precision, device)
         self._settings = candidate.training
         self._noise = candidate.noise
-        self._device = device
+        self.device = device
         self._processes = processes
         self._generator = torch.Generator(device)
         self._optimiser = torch.optim.AdamW(

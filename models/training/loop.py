@@ -10,40 +10,34 @@ uses the averaged weights (EMA), and these are what is kept.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from data.audio import SAMPLE_RATE
-from data.chunks import VOCALS, Chunk, Row, rows_of
-from data.errors import InputError
+from data.chunks import Chunk, Row, rows_of
 from models.candidate import Candidate
 from models.context import Context, in_words, measure_context
-from models.losses import Loss, build_loss
-from models.networks import build_network
-from models.progress import Progress, Reporter, Reporters, RunStart, run_name
+from models.losses.functions import Loss
+from models.progress import Reporter, Reporters, RunStart, run_name
 from models.separate import Separator
-from models.training.batches import STATISTICS, Streamed, make_batches
+from models.training.batches import make_batches
+from models.training.budget import Budget
 from models.training.engine import Engine
+from models.training.faults import require_movement, require_progress
+from models.training.hearing import audible_chunk, first_mixtures
 from models.training.processes import Processes
 from models.training.results import Provenance, Results, TrainingResult
+from models.training.save_clock import SaveClock
 from models.training.schedule import epochs_without_progress, learning_rate_at
 from models.training.state import Progressed, identity
-from models.training.validation import Validation, first_sung_chunk, middle_stretches, validate
-
-STATISTICS_BATCHES = 8  # batches that the input statistics are computed from
-SILENT_BATCHES = 64  # without a voice in so many batches, there is none to learn from
-SECONDS_BETWEEN_LOOKS = 1.0  # at loss and clock: each look waits for the device
-SECONDS_BETWEEN_SAVES = 60.0
-SAVING_SHARE = 0.01  # of the time, at most, goes into saving states
-STANDSTILL = 1e-6  # relative change of the validation loss below which it has not moved
+from models.training.validation import Validation, middle_stretches, validate
+from models.training.watch import Watch
 
 
 def train(
@@ -72,16 +66,16 @@ def train(
     settings, device, processes = candidate.training, torch.device(device), processes or Processes()
     frames, share = round(settings.chunk_seconds * SAMPLE_RATE), processes.share_of(settings.batch_size)
     rows, validation_rows = rows_of(pairs, "train", audio_root), rows_of(pairs, "validation", audio_root)
-    example = _audible(candidate, rows, validation_rows, frames)
+    example = audible_chunk(settings, rows, validation_rows, frames)
 
     torch.manual_seed(settings.seed)
-    network, loss = build_network(candidate).to(device), build_loss(candidate)
+    network, loss = candidate.network.build(candidate.stft).to(device), candidate.loss.build()
     parameters = sum(parameter.numel() for parameter in network.parameters())
     results = Results(output, candidate, identity(candidate, pairs), provenance or Provenance())
     resumed = results.resume(network, reporter.log)
     if resumed is None:
         progressed = Progressed(run_name(candidate.name, datetime.now()))
-        network.fit_input(mixture.to(device) for mixture in _mixtures(candidate, rows, frames, STATISTICS_BATCHES))
+        network.fit_input(mixture.to(device) for mixture in first_mixtures(settings, rows, frames))
     else:
         progressed = resumed.progressed
     engine = Engine(candidate, network, loss, device, processes)
@@ -97,7 +91,7 @@ def train(
                 parameters=parameters,
                 training_rows=len(rows),
                 validation_tracks=len(validation_rows),
-                steps=settings.epochs * settings.steps_per_epoch,
+                steps=settings.steps,
                 minutes=settings.minutes,
                 first_step=progressed.step,
                 device=str(device),
@@ -106,267 +100,122 @@ def train(
             )
         )
         batches = make_batches(rows, frames, settings, device, share, place).from_step(progressed.step)
-        loop = _Loop(
-            candidate, engine, loss, batches, validation_rows, example, progressed, results, reporter, processes
-        )
-        loop.run(save_every_s)
+        saves = SaveClock(save_every_s)
+        _Loop(
+            candidate, engine, loss, batches, validation_rows, example, progressed, results, reporter, processes, saves
+        ).run()
     return results.summary(progressed, parameters)
 
 
+@dataclass
 class _Loop:
     """Epoch after epoch until the budget is spent or nothing more is gained."""
 
-    def __init__(
-        self,
-        candidate: Candidate,
-        engine: Engine,
-        loss: Loss,
-        batches: Iterator[Tensor],
-        validation_rows: Sequence[Row],
-        example: Chunk,
-        progressed: Progressed,
-        results: Results,
-        reporter: Reporter,
-        processes: Processes,
-    ) -> None:
-        self._settings = candidate.training
-        self._steps = self._settings.epochs * self._settings.steps_per_epoch
-        self._name, self._candidate = candidate.name, candidate
-        self._engine, self._loss, self._batches = engine, loss, batches
-        self._validation_rows, self._example = validation_rows, example
-        self._stretches = middle_stretches(validation_rows)
-        self._progressed, self._results, self._reporter, self._processes = progressed, results, reporter, processes
-        self._device = next(engine.network.parameters()).device
-        self._unseen: list[Tensor] = []  # loss and gradient norm of steps that nobody has looked at yet
-        self._skipped = sum(row["skipped"] for row in progressed.curves)
-        self._validation_seconds = 0.0
+    candidate: Candidate
+    engine: Engine
+    loss: Loss
+    batches: Iterator[Tensor]
+    validation_rows: Sequence[Row]
+    example: Chunk
+    progressed: Progressed
+    results: Results
+    reporter: Reporter
+    processes: Processes
+    saves: SaveClock
 
-    def run(self, save_every_s: float | None) -> None:
+    def __post_init__(self) -> None:
+        """The clocks begin to run."""
+        self.device, self.stretches = self.engine.device, middle_stretches(self.validation_rows)
+        self.budget = Budget(self.candidate.training, self.progressed, self.processes, self.device)
+        self.watch = Watch(self.candidate, self.progressed, self.budget, self.engine.counts, self.reporter)
+
+    def run(self) -> None:
         """Train to the end, and bring the files to their last state."""
-        progressed = self._progressed
-        self._save_every_s = SECONDS_BETWEEN_SAVES if save_every_s is None else save_every_s
-        self._adapts = save_every_s is None
-        self._began = time.monotonic() - progressed.seconds
-        self._looked = self._saved = time.monotonic()
-        self._looked_at, self._waited = progressed.step, 0.0
-        while not (self._between_epochs() and self._over()):
+        while not (self.progressed.between_epochs and self._over()):
             self._train_epoch()
+            require_progress(self.candidate, self.progressed)
             self._close_epoch()
-        best = progressed.best
-        assert best is not None
-        if self._processes.first:
-            self._results.finish(progressed)
-        self._reporter.log(
-            f"kept epoch {best['epoch']} of {progressed.epoch - 1}: validation loss {best['validation_loss']:.4f}, "
-            f"uSDR {best['validation_usdr_db']:.2f} dB, {in_words(progressed.context)}"
-        )
-
-    def _between_epochs(self) -> bool:
-        """Whether every step taken belongs to an epoch that is closed; a training may go on from anywhere."""
-        progressed = self._progressed
-        return progressed.step == (progressed.curves[-1]["step"] if progressed.curves else 0)
+            require_movement(self.candidate, self.progressed)
+            self.watch.begin()
+        if self.processes.first:
+            self.results.finish(self.progressed)
+        self.reporter.log(_what_was_kept(self.progressed))
 
     def _over(self) -> bool:
-        patience = self._settings.early_stopping_epochs
+        settings = self.candidate.training
+        patience = settings.early_stopping_epochs
         if patience is not None and epochs_without_progress(self._qualities()) >= patience:
-            self._reporter.log(f"stopped early: no better validation {self._settings.keep_best} for {patience} epochs")
+            self.reporter.log(f"stopped early: no better validation {settings.keep_best} for {patience} epochs")
             return True
-        return self._spent() >= 1
-
-    def _spent(self) -> float:
-        """The share of the budget that is spent, in steps or in time, whichever is more; all processes agree on it."""
-        settings, progressed = self._settings, self._progressed
-        progressed.seconds = time.monotonic() - self._began
-        self._share_spent = progressed.step / self._steps
-        if settings.minutes is not None:
-            # Validation is part of the budget, also the one that is still to come.
-            time_share = progressed.seconds / max(60 * settings.minutes - self._validation_seconds, 1e-9)
-            self._share_spent = max(self._share_spent, self._processes.agreed(time_share, self._device))
-        return self._share_spent
+        return self.budget.spent() >= 1
 
     def _train_epoch(self) -> None:
-        settings, progressed, qualities = self._settings, self._progressed, self._qualities()
-        last, spent = progressed.epoch * settings.steps_per_epoch, self._spent()
+        settings, progressed, qualities = self.candidate.training, self.progressed, self._qualities()
+        last, spent = progressed.epoch * settings.steps_per_epoch, self.budget.spent()
         while progressed.step < last:
-            waiting = time.monotonic()
-            sources = next(self._batches)
-            self._waited += time.monotonic() - waiting
+            with self.watch.waiting():
+                sources = next(self.batches)
             progressed.learning_rate = learning_rate_at(progressed.step, settings, spent, qualities)
-            self._unseen.append(self._engine.step(sources, progressed.step, progressed.learning_rate))
+            self.watch.saw(self.engine.step(sources, progressed.step, progressed.learning_rate))
             progressed.step += 1
-            spent, now = self._spent(), time.monotonic()
-            if now - self._looked >= SECONDS_BETWEEN_LOOKS:
-                self._look()
-            if now - self._saved >= self._save_every_s:
-                self._look()
+            spent, saves = self.budget.spent(), self.saves.due
+            if saves or self.watch.due:
+                self.watch.look()
+            if saves:
                 self._save()
             if spent >= 1:
                 break
-        self._look()
-
-    def _look(self) -> None:
-        """Look at the steps since the last look: count those that were skipped, and tell of the others."""
-        if not self._unseen:
-            return
-        progressed, settings = self._progressed, self._settings
-        loss = norm = math.nan
-        for loss, norm in torch.stack(self._unseen).tolist():
-            if self._engine.counts(loss, norm):
-                progressed.losses.append(loss)
-                progressed.moved = progressed.moved or norm > 0
-            else:
-                progressed.skipped += 1
-        self._unseen.clear()
-        if progressed.skipped > settings.max_skipped_steps:
-            kept = (
-                f"the checkpoint of epoch {progressed.best['epoch']} stands" if progressed.best else "nothing is kept"
-            )
-            raise InputError(
-                f"training of {self._name}",
-                expected="a finite loss and gradient (training.max_skipped_steps: "
-                f"at most {settings.max_skipped_steps} steps of an epoch without)",
-                found=f"{progressed.skipped} such steps up to step {progressed.step} (epoch {progressed.epoch}), "
-                f"the last with loss {loss} and gradient norm {norm}; {kept}",
-                remedy="lower training.learning_rate or training.clip_norm, or lengthen training.warmup_steps",
-            )
-        self._tell(loss, norm)
-
-    def _tell(self, loss: float, norm: float) -> None:
-        settings, progressed, now = self._settings, self._progressed, time.monotonic()
-        passed, steps = max(now - self._looked, 1e-9), progressed.step - self._looked_at
-        # Not asked anew: looks come when a process's own clock says so, and asking is for all processes at once.
-        spent = max(self._share_spent, 1e-9)
-        expected = max(progressed.step, round(progressed.step / spent))  # fewer than planned where time is the budget
-        self._reporter.progress(
-            Progress(
-                epoch=progressed.epoch,
-                epochs=-(-expected // settings.steps_per_epoch),
-                step=progressed.step,
-                steps=expected,
-                loss=loss,
-                learning_rate=progressed.learning_rate,
-                gradient_norm=norm,
-                examples_per_second=steps * settings.batch_size / passed,
-                waiting_share=self._waited / passed,
-                skipped=self._skipped + progressed.skipped,
-                seconds=progressed.seconds,
-                seconds_left=progressed.seconds * max(1 / spent - 1, 0.0),
-            )
-        )
-        self._looked, self._looked_at, self._waited = now, progressed.step, 0.0
+        self.watch.look()
 
     def _close_epoch(self) -> None:
         """Validate, keep the weights if they are the best, and tell of the epoch."""
-        settings, progressed, processes = self._settings, self._progressed, self._processes
-        self._require_progress()
-        began = time.monotonic()
-        own = self._validation_rows[processes.rank :: processes.count]
-        frames = self._example.vocals.shape[-1]
-        context = self._measured_context()
-        separator = Separator(self._engine.averaged, self._candidate, self._device, context_seconds=context.seconds)
-        tracks = validate(separator, self._loss, own, frames, settings.batch_size)
-        validation = Validation(tuple(processes.gathered(tracks)))
-        self._validation_seconds = time.monotonic() - began
-        progressed.seconds = time.monotonic() - self._began
-        row = {
-            "epoch": progressed.epoch,
-            "step": progressed.step,
-            "train_loss": float(np.mean(progressed.losses)),
-            "validation_loss": validation.loss,
-            "validation_usdr_db": validation.usdr_db,
-            "learning_rate": progressed.learning_rate,
-            "skipped": progressed.skipped,
-            "seconds": progressed.seconds,
-        }
-        progressed.curves.append(row)
-        self._skipped += progressed.skipped
-        progressed.epoch, progressed.losses, progressed.skipped, progressed.moved = progressed.epoch + 1, [], 0, False
+        with self.budget.validating():
+            context, validation = self._validated()
+        row = self.progressed.close_epoch(validation.loss, validation.usdr_db)
         best = epochs_without_progress(self._qualities()) == 0
         if best:
-            progressed.best, progressed.validation = row, validation.table.to_dict("records")
-            progressed.context = context
-        if processes.first:
+            self.progressed.best, self.progressed.context = row, context
+            self.progressed.validation = validation.table.to_dict("records")
+        if self.processes.first:
             if best:
-                self._results.keep(progressed, self._engine.averaged.state_dict())
-            self._reporter.epoch(row, self._results.write_curves(progressed))
+                self.results.keep(self.progressed, self.engine.averaged.state_dict())
+            self.reporter.epoch(row, self.results.write_curves(self.progressed))
             self._play()
             self._save()
-        self._require_movement()
-        self._looked, self._looked_at, self._waited = time.monotonic(), progressed.step, 0.0
 
-    def _measured_context(self) -> Context:
-        """The context that the averaged weights need by now; all processes agree on it."""
-        separator = Separator(self._engine.averaged, self._candidate, self._device)
-        found = measure_context(separator, self._stretches)
-        return Context(*(self._processes.agreed(figure, self._device) for figure in found))
+    def _validated(self) -> tuple[Context, Validation]:
+        """How good the averaged weights are, with the context that they need by now; all processes agree on both."""
+        averaged, device, processes = self.engine.averaged, self.device, self.processes
+        found = measure_context(Separator(averaged, self.candidate, device), self.stretches)
+        context = Context(*(processes.agreed(figure, device) for figure in found))
+        separator = Separator(averaged, self.candidate, device, context_seconds=context.seconds)
+        own, frames = self.validation_rows[processes.rank :: processes.count], self.example.vocals.shape[-1]
+        tracks = validate(separator, self.loss, own, frames, self.candidate.training.batch_size)
+        return context, Validation(tuple(processes.gathered(tracks)))
 
     @torch.inference_mode()
     def _play(self) -> None:
         """Let the same stretch of the validation tracks be heard after every epoch."""
-        mixture = torch.from_numpy(self._example.mixture)[None].to(self._device)
-        estimate = self._engine.averaged(mixture)[0].float().cpu().numpy()
-        sounds = {"mixture": self._example.mixture, "vocals": self._example.vocals, "estimate": estimate}
-        self._reporter.audio(self._progressed.step, sounds)
+        mixture = torch.from_numpy(self.example.mixture)[None].to(self.device)
+        estimate = self.engine.averaged(mixture)[0].float().cpu().numpy()
+        sounds = {"mixture": self.example.mixture, "vocals": self.example.vocals, "estimate": estimate}
+        self.reporter.audio(self.progressed.step, sounds)
 
     def _save(self) -> None:
-        began = time.monotonic()
-        if self._processes.first:
-            self._results.save(self._progressed, self._engine.state())
-        self._saved = time.monotonic()
-        if self._adapts:  # large networks on slow disks: save less often rather than train less
-            self._save_every_s = max(SECONDS_BETWEEN_SAVES, (self._saved - began) / SAVING_SHARE)
+        with self.saves.saving():
+            if self.processes.first:
+                self.results.save(self.progressed, self.engine.state())
 
     def _qualities(self) -> list[float]:
         """How good each epoch was, higher is better."""
-        by_usdr = self._settings.keep_best == "usdr"
-        return [row["validation_usdr_db"] if by_usdr else -row["validation_loss"] for row in self._progressed.curves]
-
-    def _require_progress(self) -> None:
-        progressed = self._progressed
-        if not (progressed.losses and progressed.moved):
-            raise InputError(
-                f"training of {self._name}",
-                expected="steps with a gradient",
-                found=f"none in epoch {progressed.epoch}: every gradient is zero"
-                if progressed.losses
-                else f"none in epoch {progressed.epoch}: no step had a finite loss",
-                remedy="look at the candidate's network and loss: the loss must depend on the weights",
-            )
-
-    def _require_movement(self) -> None:
-        losses = [row["validation_loss"] for row in self._progressed.curves]
-        if len(losses) > 1 and max(losses) - min(losses) <= STANDSTILL * abs(losses[0]):
-            raise InputError(
-                f"training of {self._name}",
-                expected="a validation loss that moves",
-                found=f"{losses[-1]:.6g} after each of {len(losses)} epochs",
-                remedy="raise training.learning_rate, or look at the candidate's network and loss",
-            )
+        by_usdr = self.candidate.training.keep_best == "usdr"
+        return [row["validation_usdr_db"] if by_usdr else -row["validation_loss"] for row in self.progressed.curves]
 
 
-def _mixtures(candidate: Candidate, rows: Sequence[Row], frames: int, count: int) -> Iterator[Tensor]:
-    """Batches of training mixtures `(b, c, n)` that no step hears, the same in every process."""
-    batches = Streamed(rows, frames, candidate.training, torch.device("cpu"), slice(None))
-    for number in range(count):
-        yield batches.read(batches.draw(number, STATISTICS)).sum(dim=1)
-
-
-def _audible(candidate: Candidate, rows: Sequence[Row], validation_rows: Sequence[Row], frames: int) -> Chunk:
-    """A validation chunk in which vocals are heard. Raises InputError where there is none there or in training."""
-    batches = Streamed(rows, frames, candidate.training, torch.device("cpu"), slice(None))
-    draws = (batches.draw(number, STATISTICS) for number in range(SILENT_BATCHES))
-    if not any(batches.read(draw)[:, VOCALS].any() for draw in draws):
-        raise _silent("train", f"silence in {SILENT_BATCHES * candidate.training.batch_size} chunks drawn at random")
-    example = first_sung_chunk(validation_rows, frames)
-    if example is None:
-        raise _silent("validation", f"silence in all {len(validation_rows)} tracks")
-    return example
-
-
-def _silent(split: str, found: str) -> InputError:
-    return InputError(
-        f"{split} set",
-        expected="vocals that can be heard",
-        found=found,
-        remedy="look at the tracks' vocals in training_set/manifest (column vocal_activity): are the right stems used?",
+def _what_was_kept(progressed: Progressed) -> str:
+    best = progressed.best
+    assert best is not None
+    return (
+        f"kept epoch {best['epoch']} of {progressed.epoch - 1}: validation loss {best['validation_loss']:.4f}, "
+        f"uSDR {best['validation_usdr_db']:.2f} dB, {in_words(progressed.context)}"
     )

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -56,6 +57,27 @@ class Progressed:
     context: Context = UNMEASURED
     finished: bool = False
 
+    @property
+    def between_epochs(self) -> bool:
+        """Whether every step taken belongs to an epoch that is closed; a training may go on from anywhere."""
+        return self.step == (self.curves[-1]["step"] if self.curves else 0)
+
+    def close_epoch(self, validation_loss: float, validation_usdr_db: float) -> dict[str, Any]:
+        """Note that the present epoch is over, and begin the next; returns its row of the curves."""
+        row = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "train_loss": float(np.mean(self.losses)),
+            "validation_loss": validation_loss,
+            "validation_usdr_db": validation_usdr_db,
+            "learning_rate": self.learning_rate,
+            "skipped": self.skipped,
+            "seconds": self.seconds,
+        }
+        self.curves.append(row)
+        self.epoch, self.losses, self.skipped, self.moved = self.epoch + 1, [], 0, False
+        return row
+
 
 class Saved(NamedTuple):
     """A state: the numbers, what `Engine.state` gave, and the weights of the best epoch so far."""
@@ -70,7 +92,7 @@ def identity(candidate: Candidate, pairs: pd.DataFrame) -> str:
     heard = pairs[["track_id", "split", "input", "frames", "mixture_sha256", "vocals_sha256"]]
     content = {
         "version": VERSION,
-        "candidate": candidate.model_dump(mode="json", exclude={"description"}),
+        "candidate": candidate.recorded,
         "pairs": json.loads(heard.to_json(orient="values")),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

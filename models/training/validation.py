@@ -19,7 +19,7 @@ from data.audio import SAMPLE_RATE, Audio
 from data.chunks import Chunk, Row, chunks_in_order, stretch
 from models.contest import validation_frame
 from models.context import SONGS, STRETCH_SECONDS
-from models.losses import Loss
+from models.losses.functions import Loss
 from models.separate import Separator, layout_of, separate_stream
 from models.stft import Sound
 

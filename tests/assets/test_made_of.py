@@ -13,7 +13,7 @@ import soundfile
 import yaml
 from small_datasets import write_hq_track, write_medleydb_track
 
-from assets.separators import training_parameters, training_recipe
+from assets.separators import training_recipe
 from assets.sources import archive_recipe
 from assets.staleness import OUTPUTS, lineage
 from data import cache
@@ -52,7 +52,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", "")
         assert not [failure for failure in run_chain(settings, []).failures if "quality" not in failure]
-    parameters = training_parameters(load_candidate(folder / "candidates" / "toy.yaml"))
+    parameters = load_candidate(folder / "candidates" / "toy.yaml").recorded
     pairs = cache.require(Layout(settings.root).loopback, "pairs").version
     cache.make(Layout(settings.root).checkpoint("toy"), training_recipe(parameters, pairs), _weights)
     return settings

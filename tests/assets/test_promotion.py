@@ -15,6 +15,7 @@ from tiny import tiny_candidate, tiny_pairs
 from training_root import write_manifest
 
 from assets.championship import CHAMPION_VALIDATION, champion_validation, gather_facts, standing_champion, verdict
+from assets.launcher import LocalLauncher
 from assets.promotion import better_than_the_champion, challenger, champion
 from assets.separators import training_recipe
 from data import cache
@@ -82,7 +83,7 @@ class Arena:
         """What a run does that asks who is champion."""
         return dg.materialize(
             [champion_validation, challenger, champion, better_than_the_champion],
-            resources={"settings": self.settings, "process": dg.PipesSubprocessClient()},
+            resources={"settings": self.settings, "launcher": LocalLauncher()},
             raise_on_error=False,
         )
 
@@ -99,9 +100,9 @@ def arena(tmp_path: Path) -> Arena:
 def test_without_a_champion_the_best_candidate_becomes_it(arena: Arena) -> None:
     assert verdict(arena.settings) is None
     arena.train("toy", BAD)
-    arena.train("report", GOOD)
+    arena.train("aps360", GOOD)
     assert arena.promote().success
-    assert arena.promoted == "report 0"
+    assert arena.promoted == "aps360 0"
 
 
 def test_a_better_training_takes_its_place_and_the_verdict_stays_the_same(arena: Arena) -> None:
@@ -143,7 +144,7 @@ def test_a_training_that_is_not_better_leaves_the_champion_alone_and_says_why(ar
 
 def test_a_training_on_other_pairs_does_not_contend(arena: Arena) -> None:
     arena.train("toy", BAD)
-    arena.train("report", GOOD)
+    arena.train("aps360", GOOD)
     arena.write_pairs(arena.pairs.assign(frames=arena.pairs["frames"] - 1))
     assert arena.best() is None
     arena.train("toy", BAD, seed=1)
@@ -202,15 +203,15 @@ def ballot(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     """Two trainings on a ballot, the worse one the challenger; a function that has people vote for it."""
     arena.train("toy", GOOD)
     arena.promote()
-    arena.train("report", BAD)
+    arena.train("aps360", BAD)
     test, votes = arena.root / "evaluation" / "listening_test", arena.root / "votes"
     test.mkdir()
     votes.mkdir()
     monkeypatch.setattr("assets.ballot.why_not_scored", lambda root, name: None)
 
     def vote(*voters: str, letter: str = "B", ballot: str = "b1") -> None:
-        songs = {f"t{number}": {"A": "toy", "B": "report"} for number in range(5)}
-        key = {"ballot": ballot, "candidates": ["report", "toy"], "tracks": songs}
+        songs = {f"t{number}": {"A": "toy", "B": "aps360"} for number in range(5)}
+        key = {"ballot": ballot, "candidates": ["aps360", "toy"], "tracks": songs}
         (test / "key.json").write_text(json.dumps(key))
         for voter in voters:
             content = {"ballot": "b1", "voter": voter, "votes": dict.fromkeys(songs, letter)}
@@ -237,9 +238,9 @@ def test_enough_voters_who_agree_replace_it_until_what_they_heard_is_gone(
     assert found.name == "toy"  # six of seven are not more than chance explains
     ballot("contrary")
     assert arena.promote().success
-    assert arena.promoted == "report 0"
+    assert arena.promoted == "aps360 0"
     content = json.loads((arena.root / "evaluation" / "champion" / "champion.json").read_text())
-    assert content["reason"].startswith("7 voters prefer report to toy")
+    assert content["reason"].startswith("7 voters prefer aps360 to toy")
     ballot(ballot="b2")
     found = arena.best()
     assert found is not None
@@ -258,7 +259,7 @@ def test_a_candidate_that_was_not_listened_to_has_no_votes(
 ) -> None:
     ballot(*"abcdefg")
     monkeypatch.setattr(
-        "assets.ballot.why_not_scored", lambda root, name: "trained again" if name == "report" else None
+        "assets.ballot.why_not_scored", lambda root, name: "trained again" if name == "aps360" else None
     )
     found = arena.best()
     assert found is not None
@@ -267,13 +268,13 @@ def test_a_candidate_that_was_not_listened_to_has_no_votes(
 
 def test_a_champion_is_named_by_hand_and_the_reason_says_so(arena: Arena, ballot: Callable[..., None]) -> None:
     ballot("Ann", letter="A")
-    arena.champion = "report"
+    arena.champion = "aps360"
     assert arena.promote().success
-    assert arena.promoted == "report 0"
+    assert arena.promoted == "aps360 0"
     content = json.loads((arena.root / "evaluation" / "champion" / "champion.json").read_text())
     assert content["reason"] == "named by hand (ISOLATION_CHAMPION), whatever votes and scores say"
     arena.champion = "nobody"
-    with pytest.raises(InputError, match="a candidate that is trained: report, toy"):
+    with pytest.raises(InputError, match="a candidate that is trained: aps360, toy"):
         arena.best()
 
 

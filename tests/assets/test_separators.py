@@ -15,6 +15,7 @@ import pytest
 import torch
 from training_root import write_candidate, write_training_root
 
+from assets.launcher import LocalLauncher
 from assets.partitions import CANDIDATES
 from assets.separators import checkpoint
 from benchmarks.processes import descendants
@@ -45,7 +46,7 @@ class Root:
         return dg.materialize(
             [checkpoint],
             partition_key=NAME,
-            resources={"settings": Settings(**chosen), "process": dg.PipesSubprocessClient()},
+            resources={"settings": Settings(**chosen), "launcher": LocalLauncher()},
             instance=self.instance,
             raise_on_error=raise_on_error,
         )

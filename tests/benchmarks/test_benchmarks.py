@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 from pipelines_site import PROJECT
 from small_datasets import tone
-from tiny import tiny_candidate
+from tiny import network_of, tiny_candidate
 
 from data.audio import write
 from models.checkpoint import Checkpoint, save_checkpoint
-from models.networks import build_network
 
 
 @pytest.mark.parametrize(
@@ -64,7 +63,7 @@ def test_the_training_benchmark_runs_open_unmix_on_both_layouts(tmp_path: Path) 
 
 def test_the_context_benchmark_compares_cuts_and_levels(tmp_path: Path) -> None:
     candidate = tiny_candidate(stft={"window": 2048, "hop": 1024})
-    checkpoint = Checkpoint(candidate, build_network(candidate).state_dict())
+    checkpoint = Checkpoint(candidate, network_of(candidate).state_dict())
     save_checkpoint(tmp_path / "checkpoint.pt", checkpoint)
     for name in ("one", "other"):
         for stem, pitch in (("vocals", 300), ("accompaniment", 90)):

@@ -515,15 +515,14 @@ def _recording(folder: Path) -> None:
 @remember
 def _a_checkpoint() -> bytes:
     import torch
-    from tiny import tiny_candidate
+    from tiny import network_of, tiny_candidate
 
     from models.checkpoint import Checkpoint, save_checkpoint
-    from models.networks import build_network
 
     torch.manual_seed(0)
     candidate = tiny_candidate()
     path = Path(os.environ["FUZZ_SCRATCH"]) / "seed.pt"
-    weights = build_network(candidate).state_dict()
+    weights = network_of(candidate).state_dict()
     save_checkpoint(path, Checkpoint(candidate, weights, {"epoch": 4.0}, {"loopback": "ab"}, ("CC0",), "0f3c"))
     return path.read_bytes()
 
@@ -539,12 +538,11 @@ def _checkpoint(folder: Path) -> None:
 
 def _a_state(folder: Path) -> list[bytes]:
     import torch
-    from tiny import tiny_candidate
+    from tiny import network_of, tiny_candidate
 
-    from models.networks import build_network
     from models.training.state import Progressed, Saved, save_state
 
-    weights = build_network(tiny_candidate()).state_dict()
+    weights = network_of(tiny_candidate()).state_dict()
     engine = {"network": weights, "optimiser": {"state": {}, "step": torch.tensor(3.0)}}
     save_state(folder / "state.pt", "ab" * 32, Saved(Progressed("tiny", step=3, losses=[0.5]), engine, weights))
     return [(folder / "state.pt").read_bytes()]

@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_candidate
+from tiny import network_of, tiny_candidate
 from torch import Tensor
 
-from models.candidate import BandRangeSettings, load_candidate
-from models.networks import build_network
-from models.networks.bandsplit import BandGroup, BandSplitNetwork, _PerBand, band_groups
+from models.candidate import load_candidate
+from models.networks.bands import BandGroup, BandRangeSettings, band_groups
+from models.networks.bandsplit.network import BandSplitNetwork, _PerBand
 
 SETTINGS = {
     "name": "bandsplit",
@@ -26,7 +26,7 @@ SETTINGS = {
 
 def _network(**changes: Any) -> BandSplitNetwork:
     torch.manual_seed(0)
-    network = build_network(tiny_candidate(network={**SETTINGS, **changes}))
+    network = network_of(tiny_candidate(network={**SETTINGS, **changes}))
     assert isinstance(network, BandSplitNetwork)
     return network.eval()
 

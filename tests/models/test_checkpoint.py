@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_candidate
+from tiny import network_of, tiny_candidate
 
 from data.errors import InputError
 from models.checkpoint import FORMAT, Checkpoint, load_checkpoint, load_separator, save_checkpoint
-from models.networks import build_network
 from models.separate import CONTEXT_SECONDS
 from models.stft import Sound
 
@@ -19,7 +18,7 @@ def _checkpoint() -> Checkpoint:
     candidate = tiny_candidate()
     return Checkpoint(
         candidate=candidate,
-        weights=build_network(candidate).state_dict(),
+        weights=network_of(candidate).state_dict(),
         metrics={"epoch": 4, "validation_usdr_db": 3.25},
         fingerprints={"training_set/loopback": "abc"},
         licences=("CC BY-NC-SA 4.0",),
@@ -83,7 +82,7 @@ def test_weights_from_before_the_level_was_left_at_the_door_still_give_the_audio
     torch.save(content, tmp_path / "old.pt")
     separator = load_separator(tmp_path / "old.pt")
     assert separator.context_seconds == CONTEXT_SECONDS
-    network = build_network(saved.candidate).eval()
+    network = network_of(saved.candidate).eval()
     network.load_state_dict(dict(saved.weights))
     mixture = 0.1 * np.random.default_rng(0).standard_normal((2, 5000)).astype(np.float32)
     with torch.inference_mode():
@@ -99,7 +98,7 @@ def test_weights_from_before_the_level_was_left_at_the_door_still_give_the_audio
 def test_a_loaded_separator_separates_as_the_saved_one(tmp_path: Path) -> None:
     saved = _checkpoint()
     save_checkpoint(tmp_path / "checkpoint.pt", saved)
-    network = build_network(saved.candidate).eval()
+    network = network_of(saved.candidate).eval()
     network.load_state_dict(dict(saved.weights))
     mixture = np.random.default_rng(0).standard_normal((2, 5000)).astype(np.float32)
     with torch.inference_mode():

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_candidate, tiny_settings
+from tiny import network_of, tiny_candidate, tiny_settings
 
 from data import audio
 from data.errors import InputError
 from models.checkpoint import Checkpoint, load_separator, save_checkpoint
-from models.networks import build_network
 from pipelines import isolate
 
 ROOM = 300_000_000  # bytes beyond what the process has: a thousand times the file
@@ -30,7 +29,7 @@ ROOM = 300_000_000  # bytes beyond what the process has: a thousand times the fi
 def good(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     candidate = tiny_candidate()
-    save_checkpoint(tmp_path / "good.pt", Checkpoint(candidate, build_network(candidate).state_dict(), {"epoch": 4}))
+    save_checkpoint(tmp_path / "good.pt", Checkpoint(candidate, network_of(candidate).state_dict(), {"epoch": 4}))
     load_separator(tmp_path / "good.pt")
     return tmp_path / "good.pt"
 
@@ -157,7 +156,7 @@ def test_many_names_for_one_tensor_do_not_make_a_large_network_of_a_small_file(g
 
     def change(content: dict[str, Any]) -> None:
         content["config"]["network"] = wanted
-        network = build_network(tiny_candidate(network=wanted))
+        network = network_of(tiny_candidate(network=wanted))
         for name, tensor in network.state_dict().items():
             content["weights"][name] = shared if tensor.shape == shared.shape else torch.zeros_like(tensor)
 
@@ -328,7 +327,7 @@ def test_weights_that_overflow_leave_no_file_and_say_why(
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     candidate = tiny_candidate()
-    weights = build_network(candidate).state_dict()
+    weights = network_of(candidate).state_dict()
     weights["pre_fc.0.bias"][3] = torch.nan
     with pytest.raises(InputError, match=r"pre_fc\.0\.bias that are not finite"):
         save_checkpoint(tmp_path / "checkpoint.pt", Checkpoint(candidate, weights))

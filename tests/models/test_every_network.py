@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from listener import Listener
-from tiny import tiny_candidate, tiny_pairs
+from tiny import network_of, tiny_candidate, tiny_pairs
 from torch import Tensor
 
 from data.audio import Audio
 from models.candidate import Candidate, candidate_names, load_candidate
 from models.checkpoint import load_checkpoint, load_separator
-from models.losses import build_loss
-from models.networks import NETWORKS, build_network
+from models.networks import NETWORKS
 from models.networks.base import Network
 from models.separate import Separator, separate
 from models.stft import Sound
@@ -29,7 +28,7 @@ BANDS = [{"width_hz": 500.0, "up_to_hz": 2000.0}, {"width_hz": 2000.0, "up_to_hz
 
 # One of each network, tiny; the sections of the candidate that differ from those of tiny.py.
 TINY: dict[str, dict[str, Any]] = {
-    "report": {"network": {"output": "complex_mask"}},
+    "aps360": {"network": {"output": "complex_mask"}},
     "bandsplit": {
         "network": {
             "name": "bandsplit",
@@ -87,7 +86,7 @@ def _fresh(candidate: Candidate) -> Network:
     if name in PACKAGES:
         pytest.importorskip(PACKAGES[name], reason="the extra `peers` is not installed")
     torch.manual_seed(0)
-    return build_network(candidate)
+    return network_of(candidate)
 
 
 def _tiny(name: str) -> tuple[Candidate, Network]:
@@ -111,7 +110,7 @@ def _song(samples: int) -> tuple[Tensor, Tensor]:
 
 def _loss(candidate: Candidate, network: Network, mixture: Tensor, vocals: Tensor) -> Tensor:
     X, Y = (Sound(network.stft, waveform=each) for each in network.without_level(mixture, vocals))
-    return build_loss(candidate)(network.estimate(X), Y, X).mean()
+    return candidate.loss.build()(network.estimate(X), Y, X).mean()
 
 
 def test_there_is_a_tiny_one_of_every_network() -> None:
@@ -213,7 +212,7 @@ def test_a_quiet_example_weighs_as_much_in_a_step_as_a_loud_one(name: str) -> No
     outcomes = []
     for gain in (1.0, 0.01):
         torch.manual_seed(0)
-        engine = Engine(candidate, build_network(candidate), build_loss(candidate), torch.device("cpu"), Processes())
+        engine = Engine(candidate, network_of(candidate), candidate.loss.build(), torch.device("cpu"), Processes())
         outcomes.append(engine.step(gain * _noise(2, 2, 2, 5000), 0, 0.001).tolist())
     assert outcomes[1] == pytest.approx(outcomes[0], rel=1e-3)
 
@@ -233,7 +232,7 @@ def test_every_shipped_candidate_builds_and_learns_from_a_short_chunk(name: str)
 
 # The shipped settings at a width that a test can afford.
 NARROW: dict[str, dict[str, Any]] = {
-    "repaired": {"pre_fc": [64], "lstm_hidden": 64, "fc": [64, 64]},
+    "aps360-repaired": {"pre_fc": [64], "lstm_hidden": 64, "fc": [64, 64]},
     "bandsplit": {"features": 16, "lstm_hidden": 16},
     "openunmix": {"hidden": 64},
 }
@@ -279,7 +278,7 @@ def test_a_network_takes_nearly_the_same_step_in_bfloat16(name: str) -> None:
     for precision in ("float32", "bfloat16"):
         candidate = tiny_candidate(**TINY[name], training={"precision": precision})
         torch.manual_seed(0)
-        engine = Engine(candidate, build_network(candidate), build_loss(candidate), torch.device("cpu"), Processes())
+        engine = Engine(candidate, network_of(candidate), candidate.loss.build(), torch.device("cpu"), Processes())
         outcome = engine.step(_noise(2, 2, 2, 5000), 0, 0.001)
         assert engine.counts(*outcome.tolist())
         losses.append(outcome[0].item())

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import network_of
 
 from data.errors import InputError
 from models import export
 from models.candidate import Candidate, candidate_names, load_candidate
 from models.checkpoint import Checkpoint, load_separator, save_checkpoint
-from models.networks import build_network
 
 # The shipped settings at a width that a test can afford.
-_REPORT = {"pre_fc": [16], "lstm_hidden": 16, "fc": [16, 16]}
+_APS360 = {"pre_fc": [16], "lstm_hidden": 16, "fc": [16, 16]}
 _BANDS = {"features": 8, "blocks": 1, "lstm_hidden": 8, "mask_hidden": 8}
 NARROW: dict[str, dict[str, Any]] = {
-    "toy": _REPORT,
-    "report": _REPORT,
-    "repaired": _REPORT,
+    "toy": _APS360,
+    "aps360": _APS360,
+    "aps360-repaired": _APS360,
     "bandsplit": _BANDS,
     "bandsplit-large": _BANDS,
     "openunmix": {"hidden": 16},
@@ -62,7 +62,7 @@ def _narrow(name: str) -> Candidate:
 def _save(name: str, folder: Path) -> Path:
     torch.manual_seed(0)
     candidate = _narrow(name)
-    network = build_network(candidate)
+    network = network_of(candidate)
     with torch.no_grad():
         # Fresh ones may be all zeros or ones, which would hide an error.
         for weight in network.parameters():
@@ -88,7 +88,7 @@ def _mixture(frames: int) -> np.ndarray:
 
 def _installed(name: str) -> bool:
     try:
-        build_network(_narrow(name))
+        network_of(_narrow(name))
     except InputError:
         return False
     return True

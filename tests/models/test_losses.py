@@ -7,8 +7,7 @@ import torch
 from tiny import tiny_candidate
 from torch import Tensor
 
-from models.candidate import StftSettings
-from models.losses import build_loss
+from models.section import StftSettings
 from models.stft import STFT, Sound
 
 LITERAL = {"name": "contrastive_cosine", "over": "frame", "repulsion": 1.0}
@@ -45,7 +44,7 @@ def _sound(spectrum: Tensor) -> Sound:
 
 def _optimum(settings: dict[str, object], Y: Tensor, Z: Tensor, steps: int = 400) -> Tensor:
     """The prediction that minimises a loss, found from a random start."""
-    loss = build_loss(tiny_candidate(loss=settings))
+    loss = tiny_candidate(loss=settings).loss.build()
     values = torch.view_as_real(_spectrum(2)).clone().requires_grad_()
     optimiser = torch.optim.LBFGS([values], max_iter=steps, line_search_fn="strong_wolfe", tolerance_change=1e-12)
 
@@ -76,7 +75,7 @@ def test_the_literal_loss_has_its_optimum_halfway_between_vocals_and_inverted_in
 
 def test_the_literal_loss_leaves_the_gain_free() -> None:
     Y, Z = _orthogonal()
-    loss = build_loss(tiny_candidate(loss=LITERAL))
+    loss = tiny_candidate(loss=LITERAL).loss.build()
     values = [loss(_sound(gain * _spectrum(3)), _sound(Y), _sound(Y + Z)) for gain in (0.1, 1.0, 10.0)]
     torch.testing.assert_close(values[0], values[2], atol=1e-6, rtol=0)
     torch.testing.assert_close(values[1], values[2], atol=1e-6, rtol=0)
@@ -98,7 +97,7 @@ def test_the_repaired_loss_fixes_the_gain_even_without_its_energy_term() -> None
 
 def test_on_silent_vocals_the_repaired_loss_falls_with_the_level_of_the_prediction() -> None:
     X = _spectrum(0)
-    loss = build_loss(tiny_candidate(loss=REPAIRED))
+    loss = tiny_candidate(loss=REPAIRED).loss.build()
     values = [float(loss(_sound(gain * X), _sound(torch.zeros_like(X)), _sound(X))) for gain in (0.9, 0.3, 0.0)]
     assert values[0] > values[1] + 0.05 > values[2] + 0.1
     # Energy in dB: -30 at silence, -10 at 0.3 X (weighted 0.1 per bel here).
@@ -109,7 +108,7 @@ def test_without_an_instrumental_the_repaired_loss_does_not_repel_the_vocals() -
     Y = _spectrum(0)
     nearly_none = 1e-9 * _spectrum(1)
     with_repulsion, without = (
-        build_loss(tiny_candidate(loss={**REPAIRED, "repulsion": weight}))(
+        tiny_candidate(loss={**REPAIRED, "repulsion": weight}).loss.build()(
             _sound(Y), _sound(Y), _sound(Y + nearly_none)
         )
         for weight in (1.0, 0.0)
@@ -124,9 +123,8 @@ def test_values_and_gradients_are_finite_on_silence(settings: dict[str, object],
     Y = torch.zeros_like(Y) if silent in ("vocals", "both") else Y
     Z = torch.zeros_like(Z) if silent in ("instrumental", "both") else Z
     values = torch.view_as_real(torch.zeros_like(P) if silent == "prediction" else P).clone().requires_grad_()
-    value = build_loss(tiny_candidate(loss=settings))(
-        _sound(torch.view_as_complex(values)), _sound(Y), _sound(Y + Z)
-    ).mean()
+    loss = tiny_candidate(loss=settings).loss.build()
+    value = loss(_sound(torch.view_as_complex(values)), _sound(Y), _sound(Y + Z)).mean()
     value.backward()
     assert math.isfinite(value.item())
     assert torch.isfinite(values.grad).all()
@@ -134,7 +132,7 @@ def test_values_and_gradients_are_finite_on_silence(settings: dict[str, object],
 
 @pytest.mark.parametrize("settings", ALL, ids=str)
 def test_each_example_is_reduced_on_its_own(settings: dict[str, object]) -> None:
-    loss = build_loss(tiny_candidate(loss=settings))
+    loss = tiny_candidate(loss=settings).loss.build()
     P, Y, Z = _spectrum(2, b=3), _spectrum(0, b=3), _spectrum(1, b=3)
     together = loss(_sound(P), _sound(Y), _sound(Y + Z))
     assert together.shape == (3,)
@@ -146,7 +144,7 @@ def test_each_example_is_reduced_on_its_own(settings: dict[str, object]) -> None
 
 def test_l1_is_zero_at_the_vocals_and_grows_with_either_side() -> None:
     Y, Z = _spectrum(0), _spectrum(1)
-    assert float(build_loss(tiny_candidate(loss=L1))(_sound(Y), _sound(Y), _sound(Y + Z))) == 0
+    assert float(tiny_candidate(loss=L1).loss.build()(_sound(Y), _sound(Y), _sound(Y + Z))) == 0
     for part in ("waveform", "spectrum"):
         other = {**L1, "waveform": 0.0, "spectrum": 0.0, part: 1.0}
-        assert float(build_loss(tiny_candidate(loss=other))(_sound(Y + Z), _sound(Y), _sound(Y + Z))) > 0
+        assert float(tiny_candidate(loss=other).loss.build()(_sound(Y + Z), _sound(Y), _sound(Y + Z))) > 0

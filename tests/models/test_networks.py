@@ -4,18 +4,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_candidate
+from tiny import network_of, tiny_candidate
 
-from models.networks import build_network
+from models.networks.aps360.network import APS360Network, aware
 from models.networks.layers import complex_mask
-from models.networks.report import ReportNetwork, aware
 from models.stft import Sound
 
 
-def _network(**changes: Any) -> ReportNetwork:
+def _network(**changes: Any) -> APS360Network:
     torch.manual_seed(0)
-    network = build_network(tiny_candidate(network=changes))
-    assert isinstance(network, ReportNetwork)
+    network = network_of(tiny_candidate(network=changes))
+    assert isinstance(network, APS360Network)
     return network.eval()
 
 

@@ -3,11 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from tiny import tiny_candidate
+from tiny import network_of, tiny_candidate
 
 from models.candidate import load_candidate
-from models.networks import build_network
-from models.networks.openunmix import OpenUnmixNetwork
+from models.networks.openunmix.network import OpenUnmixNetwork
 
 SETTINGS = {
     "name": "openunmix",
@@ -21,13 +20,13 @@ SETTINGS = {
 
 def _network(**changes: Any) -> OpenUnmixNetwork:
     torch.manual_seed(0)
-    network = build_network(tiny_candidate(network={**SETTINGS, **changes}))
+    network = network_of(tiny_candidate(network={**SETTINGS, **changes}))
     assert isinstance(network, OpenUnmixNetwork)
     return network.eval()
 
 
 def test_the_shipped_candidate_has_the_published_number_of_weights() -> None:
-    network = build_network(load_candidate("openunmix"))
+    network = network_of(load_candidate("openunmix"))
     assert round(sum(weight.numel() for weight in network.parameters()) / 1e6, 1) == 8.9
 
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import tiny_candidate
+from tiny import network_of, tiny_candidate
 
 from data.audio import SAMPLE_RATE, Audio
 from data.errors import InputError
-from models.networks import build_network
 from models.separate import Separator, layout_of, separate, separate_stream
 
 
@@ -91,7 +90,7 @@ def test_the_cross_fade_weights_sum_to_one_and_move_from_the_old_chunk_to_the_ne
 def test_a_network_in_chunks_is_close_to_the_network_on_the_whole() -> None:
     torch.manual_seed(0)
     candidate = tiny_candidate(network={"output": "mask"})
-    network, mixture = build_network(candidate), _noise(30_000)
+    network, mixture = network_of(candidate), _noise(30_000)
     mixture[:, 15_000:] *= 0.1  # chunks of different levels
     whole = Separator(network, candidate, torch.device("cpu"))(mixture)
 
@@ -107,7 +106,7 @@ def test_a_network_in_chunks_is_close_to_the_network_on_the_whole() -> None:
 @pytest.mark.parametrize("frames", [1, 2, 63, 1000])
 def test_music_shorter_than_a_window_or_a_chunk_is_separated(frames: int) -> None:
     candidate = tiny_candidate()
-    separator = Separator(build_network(candidate), candidate, torch.device("cpu"))
+    separator = Separator(network_of(candidate), candidate, torch.device("cpu"))
     vocals = separate(separator, _noise(frames))
     assert vocals.shape == (2, frames)
     assert vocals.dtype == np.float32
@@ -171,7 +170,7 @@ def test_a_separator_is_told_the_level_of_the_whole_song_for_every_chunk() -> No
 def test_a_louder_song_gives_the_same_vocals_louder(gain: float) -> None:
     torch.manual_seed(0)
     candidate = tiny_candidate()
-    separator = Separator(build_network(candidate), candidate, torch.device("cpu"), context_seconds=0.05)
+    separator = Separator(network_of(candidate), candidate, torch.device("cpu"), context_seconds=0.05)
     mixture = 0.1 * _noise(30_000)
     vocals = separate(separator, mixture, chunk_seconds=0.2)
     louder = separate(separator, np.float32(gain) * mixture, chunk_seconds=0.2)
@@ -181,7 +180,7 @@ def test_a_louder_song_gives_the_same_vocals_louder(gain: float) -> None:
 
 def test_silence_gives_silence() -> None:
     candidate = tiny_candidate()
-    separator = Separator(build_network(candidate), candidate, torch.device("cpu"))
+    separator = Separator(network_of(candidate), candidate, torch.device("cpu"))
     assert not separate(separator, np.zeros((2, 30_000), np.float32), chunk_seconds=0.2).any()
 
 

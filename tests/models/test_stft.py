@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.candidate import StftSettings
+from models.section import StftSettings
 from models.stft import STFT, Sound
 
 

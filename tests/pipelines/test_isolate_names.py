@@ -15,11 +15,10 @@ import pytest
 import soundfile
 from pipelines_site import PROJECT
 from small_datasets import RATE, tone
-from tiny import tiny_candidate
+from tiny import network_of, tiny_candidate
 
 from data import audio
 from models.checkpoint import Checkpoint, save_checkpoint
-from models.networks import build_network
 from pipelines import isolate
 from pipelines.isolate import RESULTS, main, title_of
 
@@ -29,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A separator that never learnt anything."""
     path = tmp_path_factory.mktemp("model") / "checkpoint.pt"
     candidate = tiny_candidate()
-    save_checkpoint(path, Checkpoint(candidate, build_network(candidate).state_dict()))
+    save_checkpoint(path, Checkpoint(candidate, network_of(candidate).state_dict()))
     return path
 
 

@@ -13,7 +13,7 @@ import soundfile
 import yaml
 from small_datasets import tone, write_hq_dataset
 
-from assets.separators import CHECKPOINT, training_parameters, training_recipe
+from assets.separators import CHECKPOINT, training_recipe
 from data import cache
 from data.settings import Quality, Settings
 from models.candidate import load_candidate
@@ -44,7 +44,7 @@ class Week:
 
     def train(self) -> None:
         """Leave what a training leaves: its record, and the event."""
-        parameters = training_parameters(load_candidate(self.folder / "candidates" / "toy.yaml"))
+        parameters = load_candidate(self.folder / "candidates" / "toy.yaml").recorded
         pairs = cache.require(self.folder / "storage" / "training_set" / "loopback", "pairs")
         folder = self.folder / "storage" / "separators" / "checkpoint" / "toy"
 

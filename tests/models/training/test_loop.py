@@ -19,12 +19,11 @@ from models.checkpoint import load_checkpoint, load_separator
 from models.contest import VALIDATION
 from models.context import measure_context
 from models.curves import CURVES
-from models.losses import build_loss
 from models.metrics import usdr
 from models.separate import CONTEXT_SECONDS, separate
 from models.training import TrainingResult, train
 from models.training.engine import Engine
-from models.training.loop import STANDSTILL
+from models.training.faults import STANDSTILL
 from models.training.validation import TrackValidation, middle_stretches
 
 
@@ -127,7 +126,7 @@ def test_what_a_training_leaves_is_what_its_checkpoint_gives_in_use(tmp_path: Pa
 
 
 def test_progress_tells_where_the_training_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.training.loop.SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("models.training.watch.SECONDS_BETWEEN_LOOKS", 0.0)
     _, listener = _train(tmp_path, tmp_path / "out")
     assert [(p.epoch, p.step, p.steps) for p in listener.progresses] == [
         (1, 1, 6), (1, 2, 6), (1, 3, 6), (2, 4, 6), (2, 5, 6), (2, 6, 6),
@@ -164,13 +163,13 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 
 def test_noise_makes_the_batch_larger_by_n_times_m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    real = build_loss(tiny_candidate())
+    real = tiny_candidate().loss.build()
 
     def counting(prediction: Any, vocals: Any, mixture: Any) -> torch.Tensor:
         sizes.append((len(mixture.waveform), len(vocals.waveform)))
         return real(prediction, vocals, mixture)
 
-    monkeypatch.setattr("models.training.loop.build_loss", lambda candidate: counting)
+    monkeypatch.setattr("models.losses.L1Settings.build", lambda settings: counting)
     _train(tmp_path, tmp_path / "out", noise={"profiles": 2, "snrs_db": [30.0, 20.0, 10.0]}, training={"epochs": 1})
     assert sizes[0] == (2 * (1 + 2 * 3), 2 * (1 + 2 * 3))
 

@@ -15,6 +15,7 @@ from data.errors import InputError
 from data.loopback import PAIRS
 from data.tables import read_table, write_table
 from models.checkpoint import load_checkpoint
+from models.job import TrainJob
 from models.launch import launch_command
 from models.training.processes import Processes
 
@@ -62,8 +63,8 @@ def _environment(process: int) -> list[bytes]:
 
 
 def _command(folder: Path, processes: int) -> tuple[list[str], dict[str, str]]:
-    arguments = ["--pairs", "pairs.parquet", "--audio-root", "audio", "--device", "cpu", "--output", str(processes)]
-    command = [*launch_command(processes), "models.train", "tiny.yaml", *arguments]
+    job = TrainJob("tiny.yaml", Path("pairs.parquet"), Path("audio"), Path(str(processes)), device="cpu")
+    command = [*launch_command(processes), *job.command]
     return command, {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 

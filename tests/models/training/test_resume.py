@@ -18,14 +18,13 @@ import pytest
 import torch
 import yaml
 from listener import Listener
-from tiny import tiny_candidate, tiny_pairs, tiny_settings
+from tiny import network_of, tiny_candidate, tiny_pairs, tiny_settings
 
 from data.errors import InputError
 from data.layout import EARLIER_STATE_FILE, STATE_FILE
 from data.loopback import PAIRS
 from data.tables import read_table, write_table
 from models.candidate import Candidate
-from models.networks import build_network
 from models.training import TrainingResult, train
 from models.training.results import Provenance, Results
 from models.training.state import Progressed, identity, load_state
@@ -47,7 +46,7 @@ class Stop(BaseException):
 
 @pytest.fixture(autouse=True)
 def _look_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.training.loop.SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("models.training.watch.SECONDS_BETWEEN_LOOKS", 0.0)
 
 
 @contextmanager
@@ -189,7 +188,7 @@ def test_a_damaged_state_falls_back_to_the_one_before_it_and_says_so(tmp_path: P
     candidate = tiny_candidate()
     with _stopped(4):
         _train(candidate, tmp_path, "out", Listener())
-    state, network = tmp_path / "out" / STATE_FILE, build_network(candidate)
+    state, network = tmp_path / "out" / STATE_FILE, network_of(candidate)
     results = Results(tmp_path / "out", candidate, identity(candidate, tiny_pairs(tmp_path / "audio")), Provenance())
     damages = _damages(state)
     for name, content in damages.items():

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_candidate
+from tiny import network_of, tiny_candidate
 
 from data.errors import InputError
-from models.losses import build_loss
-from models.networks import build_network
 from models.training.engine import Engine, precision_of, update_average
 from models.training.processes import Processes
 
@@ -22,7 +20,7 @@ BATCH_NORM = {"norm": "batch", "output": "mask", "input": "magnitude"}
 def _engine(**changes: dict[str, Any]) -> Engine:
     candidate = tiny_candidate(**changes)
     torch.manual_seed(0)
-    return Engine(candidate, build_network(candidate), build_loss(candidate), CPU, Processes())
+    return Engine(candidate, network_of(candidate), candidate.loss.build(), CPU, Processes())
 
 
 def _sources(seed: int = 0) -> torch.Tensor:
@@ -87,7 +85,7 @@ def test_the_learning_rate_is_that_of_the_step() -> None:
 
 
 def test_averaged_weights_follow_slowly_and_without_decay_at_once() -> None:
-    network = build_network(tiny_candidate())
+    network = network_of(tiny_candidate())
     start = copy.deepcopy(network)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -7,14 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_candidate, tiny_pairs
+from tiny import network_of, tiny_candidate, tiny_pairs
 
 from data.audio import read, write
 from data.chunks import Row, rows_of
 from models.candidate import Candidate
-from models.losses import build_loss
 from models.metrics import usdr
-from models.networks import build_network
 from models.separate import Separator, separate, separate_stream
 from models.training.validation import (
     TrackValidation,
@@ -27,11 +25,11 @@ from models.training.validation import (
 
 def _separator(candidate: Candidate, context_seconds: float = 0.05) -> Separator:
     torch.manual_seed(0)
-    return Separator(build_network(candidate), candidate, torch.device("cpu"), context_seconds=context_seconds)
+    return Separator(network_of(candidate), candidate, torch.device("cpu"), context_seconds=context_seconds)
 
 
 def _validate(separator: Separator, rows: list[Row], frames: int, batch_size: int) -> list[TrackValidation]:
-    return validate(separator, build_loss(separator.candidate), rows, frames, batch_size)
+    return validate(separator, separator.candidate.loss.build(), rows, frames, batch_size)
 
 
 def test_validation_measures_what_people_will_hear_of_every_track(

@@ -5,20 +5,7 @@
 Axes: b batch, c channel, g channels seen together (1 or c), b' = b * c / g, f frequency bin, t time-step, d feature,
 h halves of a number (real and imaginary: 2; magnitude: 1).
 
-Settings (`ReportNetworkSettings`):
-
-- `channels`: `separate` gives each channel to the network on its own, as the report does; `together` shows it both.
-- `input`: `complex` is the report's (real half, imaginary half); magnitudes are cheaper and better conditioned.
-- `standardise`: scale each input bin by statistics of the training data, and each bin of a `spectrum` output back.
-- `bandwidth_hz`: bins above are not shown to the network; null shows all.
-- `awareness` (k): the input at step t is the frames t-k .. t+k; with one direction that is the whole look-ahead.
-- `pre_fc`, `fc`: widths of the hidden layers; the FC's last layer, of the width of the output, comes on top.
-- `bidirectional`: the report's "bi-layer" LSTM means two layers; whether it also runs backwards is this setting.
-- `skip`: the pre-FC's output is shown to the FC beside the LSTM's.
-- `norm`: normalisation after each hidden layer.
-- `output`: `spectrum` is the report's; `complex_mask` and `mask` multiply the mixture, bounded by `mask_bound`.
-- `gain`: `projection` gives each time-step of the finished estimate the gain that fits it best into the mixture, for
-  losses of angles, which leave the gain free.
+Its sizes are explained in `models.networks.aps360.settings`.
 """
 
 from __future__ import annotations
@@ -30,20 +17,21 @@ import torch
 from torch import Tensor, nn
 
 from data.audio import CHANNELS, SAMPLE_RATE
-from models.candidate import ReportNetworkSettings, StftSettings
+from models.networks.aps360.settings import APS360Settings
 from models.networks.base import Network
 from models.networks.layers import TINY, StepBatchNorm, complex_mask
+from models.section import StftSettings
 from models.stft import Sound
 
 
-class ReportNetwork(Network):
+class APS360Network(Network):
     """The report's network, every size a setting."""
 
     mean: Tensor
     scale: Tensor
     output_scale: Tensor
 
-    def __init__(self, stft: StftSettings, settings: ReportNetworkSettings) -> None:
+    def __init__(self, stft: StftSettings, settings: APS360Settings) -> None:
         super().__init__(stft)
         self.settings = settings
         bins = self.stft.bins

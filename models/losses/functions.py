@@ -1,4 +1,4 @@
-"""The losses, by the name that a candidate gives.
+"""The losses themselves.
 
 A loss takes prediction P, vocals Y and mixture X as `Sound`s of batch size b and returns one value per example, `(b,)`;
 averaging over examples comes last, so that silent or quiet examples weigh no more than others. Z = X - Y is the
@@ -15,13 +15,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from models.candidate import (
-    Candidate,
-    ContrastiveCosineSettings,
-    L1Settings,
-    LossSettings,
-    RepairedContrastiveCosineSettings,
-)
+from models.losses.settings import ContrastiveCosineSettings, L1Settings, RepairedContrastiveCosineSettings
 from models.stft import Sound
 
 Loss = Callable[[Sound, Sound, Sound], Tensor]
@@ -90,16 +84,6 @@ class L1:
             apart = torch.view_as_real(prediction.spectrum - vocals.spectrum)
             loss = loss + self.settings.spectrum * apart.abs().flatten(1).mean(dim=1)
         return loss
-
-
-def build_loss(candidate: Candidate) -> Loss:
-    """The loss a candidate names, with its settings."""
-    settings: LossSettings = candidate.loss
-    if isinstance(settings, ContrastiveCosineSettings):
-        return ContrastiveCosine(settings)
-    if isinstance(settings, RepairedContrastiveCosineSettings):
-        return RepairedContrastiveCosine(settings)
-    return L1(settings)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

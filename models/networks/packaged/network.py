@@ -4,20 +4,7 @@ They are trained by the same trainer on the same data; no weights are taken over
 `peers`) and are imported when such a network is built. Both go from waveform to waveform and have an STFT of their own,
 which gets the candidate's settings.
 
-Settings of `HTDemucsNetworkSettings` (Rouard, Massa and Défossez, "Hybrid Transformers for Music Source Separation",
-2022); what is not named here is the package's default. Its layers are made for an STFT of 4096/1024:
-
-- `channels`, `growth`: width of the first of four layers, and the factor from one to the next; published are 48 and 2.
-- `transformer_channels`, `transformer_layers`, `transformer_heads`: published are 512, 5 and 8.
-
-Settings of `BSRoformerNetworkSettings` (Lu and others, "Music Source Separation with Band-Split RoPE Transformer",
-2023):
-
-- `bands`: as in `models.networks.bandsplit`.
-- `features`: what a band is reduced to at each time-step; published is 384.
-- `blocks`: pairs of transformers along time and along bands, one layer each; published is 12.
-- `heads`, `head_features`: attention heads and their width; published are 8 and 64.
-- `mask_layers`: layers of each band's mask estimator.
+Their sizes are explained in `models.networks.packaged.settings`.
 """
 
 from __future__ import annotations
@@ -29,9 +16,10 @@ from torch import Tensor, nn
 
 from data.audio import CHANNELS, SAMPLE_RATE
 from data.errors import InputError
-from models.candidate import BSRoformerNetworkSettings, HTDemucsNetworkSettings, StftSettings
-from models.networks.bandsplit import band_groups
+from models.networks.bands import band_groups
 from models.networks.base import Network
+from models.networks.packaged.settings import BSRoformerSettings, HTDemucsSettings
+from models.section import StftSettings
 from models.stft import Sound
 
 HTDEMUCS_WINDOW = 4096  # samples
@@ -56,7 +44,7 @@ class _PackagedNetwork(Network):
 class HTDemucsNetwork(_PackagedNetwork):
     """Hybrid Transformer Demucs with vocals as its only source. Raises InputError without the package."""
 
-    def __init__(self, stft: StftSettings, settings: HTDemucsNetworkSettings) -> None:
+    def __init__(self, stft: StftSettings, settings: HTDemucsSettings) -> None:
         super().__init__(stft)
         if (stft.window, stft.hop) != (HTDEMUCS_WINDOW, HTDEMUCS_WINDOW // 4):
             raise InputError(
@@ -82,7 +70,7 @@ class HTDemucsNetwork(_PackagedNetwork):
 class BSRoformerNetwork(_PackagedNetwork):
     """Band-split RoFormer for stereo. Raises InputError without the package."""
 
-    def __init__(self, stft: StftSettings, settings: BSRoformerNetworkSettings) -> None:
+    def __init__(self, stft: StftSettings, settings: BSRoformerSettings) -> None:
         super().__init__(stft)
         groups = band_groups(settings.bands, stft.window)
         self.inner = _package("bs_roformer", "bs_roformer").BSRoformer(

@@ -7,13 +7,7 @@ Source Separation", JOSS 2019). No weights are taken over; they are learnt here 
 
 Axes: b batch, c channel, f frequency bin, f' bin below the bandwidth, t time-step, d feature.
 
-Settings (`OpenUnmixNetworkSettings`):
-
-- `bandwidth_hz`: bins above are masked, but not looked at; published is 16 kHz.
-- `hidden` (d): width of every hidden layer; the LSTM's two directions have half of it each. Published is 512.
-- `lstm_layers`: published is 3.
-- `bidirectional`: without it a single direction has the whole width.
-- `dropout`: between the layers of the LSTM; published is 0.4.
+Its sizes are explained in `models.networks.openunmix.settings`.
 """
 
 from __future__ import annotations
@@ -24,16 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from data.audio import CHANNELS, SAMPLE_RATE
-from models.candidate import OpenUnmixNetworkSettings, StftSettings
 from models.networks.base import Network
 from models.networks.layers import StepBatchNorm
+from models.networks.openunmix.settings import OpenUnmixSettings
+from models.section import StftSettings
 from models.stft import Sound
 
 
 class OpenUnmixNetwork(Network):
     """Open-Unmix's network: a mask for the magnitudes; the phase is the mixture's."""
 
-    def __init__(self, stft: StftSettings, settings: OpenUnmixNetworkSettings) -> None:
+    def __init__(self, stft: StftSettings, settings: OpenUnmixSettings) -> None:
         super().__init__(stft)
         bins, hidden = self.stft.bins, settings.hidden
         self.seen_bins = min(bins, int(settings.bandwidth_hz * self.stft.size / SAMPLE_RATE) + 1)

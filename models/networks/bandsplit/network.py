@@ -12,69 +12,29 @@ Axes: b batch, c channel, f frequency bin, k band, w bin within its band, t time
 number (2). Bands come first, so that the per-band layers are one batched product for all bands of equal width and the
 LSTM along bands needs no copy.
 
-Settings (`BandSplitNetworkSettings`):
-
-- `bands`: ranges of bands of equal width, from the bottom up; widths are rounded to whole bins, and what the last
-  range leaves up to the Nyquist frequency is one more band. Narrow bands at the bottom tell harmonics apart.
-- `features` (d): what a band is reduced to at each time-step.
-- `blocks`: how often the pair of LSTMs, along time and along bands, is repeated. Both run in both directions.
-- `lstm_hidden`: hidden size of each direction of each LSTM; published is twice `features`.
-- `mask_hidden`: width of the hidden layer in each band's FC; published is four times `features`.
-- `mask_bound`: bound on the modulus of the mask; null leaves it free, as published.
+Its sizes are explained in `models.networks.bandsplit.settings`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from data.audio import CHANNELS, SAMPLE_RATE
-from models.candidate import BandRangeSettings, BandSplitNetworkSettings, StftSettings
+from data.audio import CHANNELS
+from models.networks.bands import BandGroup, band_groups
+from models.networks.bandsplit.settings import BandSplitSettings
 from models.networks.base import Network
 from models.networks.layers import TINY, complex_mask
+from models.section import StftSettings
 from models.stft import Sound
-
-
-@dataclass(frozen=True)
-class BandGroup:
-    """Neighbouring bands of equal width: `count` bands of `width` bins, the lowest of which begins at bin `first`."""
-
-    first: int
-    count: int
-    width: int
-
-    @property
-    def bins(self) -> slice:
-        return slice(self.first, self.first + self.count * self.width)
-
-
-def band_groups(ranges: Sequence[BandRangeSettings], window: int) -> list[BandGroup]:
-    """Bands that cover every bin of an STFT of `window` samples exactly once, from the bottom up, in groups.
-
-    A range that has no whole band left at this resolution is left out.
-    """
-    bins, bin_hz = window // 2 + 1, SAMPLE_RATE / window
-    groups, first = [], 0
-    for wanted in ranges:
-        width = max(1, round(wanted.width_hz / bin_hz))
-        end = min(bins, round(wanted.up_to_hz / bin_hz))
-        count = min(max(0, round((end - first) / width)), (bins - first) // width)
-        if count > 0:
-            groups.append(BandGroup(first, count, width))
-            first = groups[-1].bins.stop
-    if first < bins:
-        groups.append(BandGroup(first, 1, bins - first))
-    return groups
 
 
 class BandSplitNetwork(Network):
     """Band-split network, every size a setting."""
 
-    def __init__(self, stft: StftSettings, settings: BandSplitNetworkSettings) -> None:
+    def __init__(self, stft: StftSettings, settings: BandSplitSettings) -> None:
         super().__init__(stft)
         self.settings = settings
         self.groups = band_groups(settings.bands, self.stft.size)

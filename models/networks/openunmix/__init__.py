@@ -1,0 +1,1 @@
+"""Open-Unmix's network, a peer: written from its description, trained here from the start."""

@@ -1,0 +1,1 @@
+"""Networks of other people's packages as peers: HTDemucs and BS-RoFormer."""
