@@ -29,6 +29,13 @@ with own(Path(sys.argv[1]), "make run"):
     print("in", flush=True)
     sys.stdin.read()
 """
+LAUNCHER = """
+import json
+from dataclasses import asdict
+from data.ownership import this_process
+print(json.dumps(asdict(this_process())), flush=True)
+input()
+"""
 FILES = {"checkpoint.pt", "curves.parquet", "curves.png", "validation.parquet", "state.pt"}
 
 
@@ -182,8 +189,11 @@ def test_a_training_ends_with_the_process_that_launched_it(storage: Path) -> Non
     settings = tiny_settings()
     settings["training"]["epochs"] = 100_000
     (storage.parent / "tiny.yaml").write_text(yaml.safe_dump(settings))
-    launcher = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    variables, messages = _under_pipes(storage, {"launcher": launcher.pid})
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert launcher.stdout is not None
+    variables, messages = _under_pipes(storage, {"launcher": json.loads(launcher.stdout.readline())})
     command, environment = _command(storage, "tiny.yaml", "--device", "cpu")
     training = subprocess.Popen(command, env=environment | variables, cwd=storage.parent, stderr=subprocess.PIPE)
     try:
