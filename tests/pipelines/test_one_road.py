@@ -17,7 +17,7 @@ from training_root import write_candidate, write_training_root
 
 from assets.lanes import LANES
 from assets.separators import CHECKPOINT
-from assets.training_set import LOOPBACK, MANIFEST, SPLITS
+from assets.training_recipes import LOOPBACK, MANIFEST, SPLITS
 from data.datasets import DATASETS
 from data.placements import Placements, write_placements
 from data.settings import Quality, Settings, environment, load_settings
