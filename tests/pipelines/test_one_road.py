@@ -16,11 +16,13 @@ from pydantic import SecretStr
 from training_root import write_candidate, write_training_root
 
 from assets.lanes import LANES
+from assets.leaderboard import LEADERBOARD
 from assets.separators import CHECKPOINT
 from assets.training_recipes import LOOPBACK, MANIFEST, SPLITS
 from data.datasets import DATASETS
 from data.placements import Placements, write_placements
 from data.settings import Quality, Settings, environment, load_settings
+from models.candidate import load_candidate
 from pipelines.chain import Chain
 from pipelines.definitions import build_definitions
 
@@ -52,6 +54,7 @@ BOTH: dict[str, tuple[Any, str]] = {
     "quality": (Quality(shortest_s=9.0), ""),
     "workers": (3, "4"),
     "candidates": ("candidates", "other-candidates"),
+    "rank_by": ("si_sdr", "csdr_full"),
     "voters": (7, "8"),
     "champion": (CANDIDATE, "nobody"),
     "device": ("cpu", "cuda:1"),
@@ -62,6 +65,7 @@ BOTH: dict[str, tuple[Any, str]] = {
     "wandb": ("offline", "online"),
     "wandb_project": ("mine", "theirs"),
 }
+SHOWN = (MANIFEST, SPLITS, LOOPBACK, CHECKPOINT, LEADERBOARD)
 PATHS = ("storage", "musdb18", "medleydb", "own", "medleydb_metadata", "splits", "errata", "artists", "candidates")
 
 
@@ -108,9 +112,9 @@ def test_definitions_are_made_of_the_settings_that_are_given(given: dict[str, An
 
     def versions(**changes: object) -> dict[dg.AssetKey, str | None]:
         other = build_definitions(settings.model_copy(update=changes)).get_repository_def().asset_graph
-        return {key: other.get(key).code_version for key in (MANIFEST, SPLITS, LOOPBACK, CHECKPOINT)}
+        return {key: other.get(key).code_version for key in SHOWN}
 
-    now = {key: graph.get(key).code_version for key in (MANIFEST, SPLITS, LOOPBACK, CHECKPOINT)}
+    now = {key: graph.get(key).code_version for key in SHOWN}
     assert now == versions()
     write_candidate(tmp_path / "changed", CANDIDATE, seed=99)
     for changes, key in (
@@ -119,6 +123,7 @@ def test_definitions_are_made_of_the_settings_that_are_given(given: dict[str, An
         ({"splits": None}, SPLITS),
         ({"loopback_vocal": 0.1}, LOOPBACK),
         ({"candidates": tmp_path / "changed"}, CHECKPOINT),
+        ({"rank_by": "usdr"}, LEADERBOARD),
     ):
         assert {name for name, version in versions(**changes).items() if version != now[name]} == {key}
 
@@ -147,8 +152,10 @@ def test_a_training_is_started_with_the_settings_that_are_given(
         assert not Chain(build_definitions(settings), instance).run("train", partition=CANDIDATE)
     (how,) = started
     command = " ".join(how["command"])
-    assert f"{sys.executable} -m models.launch 2 models.train {given['candidates']}/{CANDIDATE}.yaml" in command
-    assert "--device cpu" in command
+    assert f"{sys.executable} -m models.launch 2 models.train " in command
+    assert "--device=cpu" in command
+    (file,) = [Path(part) for part in how["command"] if part.endswith(f"{CANDIDATE}.yaml")]
+    assert load_candidate(file) == load_candidate(Path(given["candidates"]) / f"{CANDIDATE}.yaml")
     told = {name: value for name, value in how["env"].items() if name.startswith("ISOLATION_")}
     assert {name: value for name, value in environment(settings).items() if name in told}.items() <= told.items()
     assert {f"ISOLATION_{name.upper()}" for name in BOTH.keys() - {"sources", "quality"}} <= told.keys()
@@ -175,7 +182,7 @@ def test_nothing_reads_the_environment_when_it_is_imported_or_built(tmp_path: Pa
 
 def test_settings_are_read_by_commands_and_the_code_location_alone() -> None:
     readers = {"pipelines/definitions.py", "pipelines/isolate.py", "pipelines/run.py", "pipelines/splits.py"}
-    readers |= {"pipelines/ui.py", "models/train.py"}
+    readers |= {"pipelines/ui.py", "pipelines/why.py", "models/train.py"}
     found = set()
     for room in ("data", "models", "assets", "pipelines"):
         for file in (PROJECT / room).rglob("*.py"):

@@ -13,7 +13,7 @@ from data import cache
 from data.layout import CHECKPOINT_FILE, Layout
 from models.checkpoint import load_checkpoint
 from models.evaluate import SCORES
-from models.leaderboard import LEADERBOARD
+from models.leaderboard import board_table
 
 FORMER = {"report": "aps360", "repaired": "aps360-repaired"}
 
@@ -79,7 +79,7 @@ def test_nothing_is_trained_or_scored_again_and_champion_and_board_name_todays_n
     after = json.loads((layout.champion / "champion.json").read_text())
     assert after["candidate"] == FORMER[champion["candidate"]]
     assert (after["fingerprint"], after["predecessor"]) == (champion["fingerprint"], champion["predecessor"])
-    board = set(LEADERBOARD.read(layout.leaderboard)["name"])
+    board = set(board_table().read(layout.leaderboard)["name"])
     assert board >= set(FORMER.values())
     assert not board & FORMER.keys()
     assert json.loads((layout.listening_test / "key.json").read_text())["ballot"] == ballot["ballot"]
