@@ -29,7 +29,7 @@ ui: .venv/ready ffmpeg ## Open Dagster on 127.0.0.1 (PORT=3000), with schedules 
 	@exec $(BIN)/python -m pipelines.ui --port $(PORT)
 
 test: .venv/ready ffmpeg ## Run all tests
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-browser: .venv/ready ffmpeg chromium ## Attack and use the UI in a real browser
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(INSTALL) -q --require-hashes -r tests/browser/requirements.txt

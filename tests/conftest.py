@@ -21,6 +21,29 @@ _MEMORY = Path("/dev/shm")
 if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 8 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
+# Files that take minutes, the longest first: begun first, so that no process is left alone with one at the end.
+_LONG = (
+    "pipelines/test_chain.py",
+    "benchmarks/test_benchmarks.py",
+    "assets/test_staleness.py",
+    "pipelines/test_few_artists_chain.py",
+    "pipelines/test_daemon.py",
+    "assets/test_separators.py",
+    "pipelines/test_interrupts.py",
+    "benchmarks/test_quality_benchmark.py",
+    "models/training/test_resume.py",
+    "pipelines/test_ui.py",
+    "models/training/test_processes.py",
+    "models/test_export.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the rest in their order."""
+    order = {name: number for number, name in enumerate(_LONG)}
+    here = Path(__file__).parent
+    items.sort(key=lambda item: order.get(os.path.relpath(item.path, here), len(order)))
+
 
 @pytest.fixture
 def hq(tmp_path: Path) -> Path:
