@@ -227,7 +227,10 @@ def _signals_raise() -> Iterator[None]:
         _unheeded.clear()
         if not stopped:
             for each, handler in before.items():
-                signal.signal(each, handler)
+                # Only a command that `data.loading` made ready has this one. It is done: Ctrl-C in the last moment is
+                # to keep it from cleaning up no more.
+                over = each == signal.SIGINT and handler is signal.SIG_DFL
+                signal.signal(each, _ignored if over else handler)
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

@@ -124,6 +124,23 @@ def test_steps_that_belong_together_are_not_torn_apart() -> None:
     assert _outcome(process) == (128 + signal.SIGTERM, "both\n", "stopped by SIGTERM\n")
 
 
+def test_ctrl_c_after_the_work_keeps_a_command_from_cleaning_up_no_more() -> None:
+    process = _start(
+        """
+        import atexit
+        def last():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)  # where Python would raise what arrived
+            print("cleaned up", flush=True)
+        atexit.register(last)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as data.loading does for commands
+        def body():
+            return 0
+        """
+    )
+    assert _outcome(process) == (0, "cleaned up\n", "")
+
+
 def test_what_a_job_in_the_background_is_to_ignore_stays_ignored_and_sigterm_is_obeyed() -> None:
     process = _start(WAITS, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     assert process.stdout is not None

@@ -138,7 +138,8 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 FETCH = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # as data.loading does for commands
 from pathlib import Path
 from data.command import run_command
 from data.datasets.base import fetched
