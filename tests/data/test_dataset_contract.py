@@ -129,9 +129,8 @@ class Choir(Dataset):
         return Extracted(vocal_kinds=list(labels["voice"]))
 
 
-def test_labels_that_change_concern_their_own_track_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ISOLATION_CHOIR", str(tmp_path / "own"))
-    settings = Settings(storage=tmp_path / "storage", own=str(tmp_path / "own"))
+def test_labels_that_change_concern_their_own_track_alone(tmp_path: Path) -> None:
+    settings = Settings(storage=tmp_path / "storage", sources={"choir": str(tmp_path / "own")})
     write_own(tmp_path / "own", RATE, {"a": 0.2, "b": 0.2})
     for path in (tmp_path / "own").iterdir():
         path.rename(path.with_suffix(""))
