@@ -115,7 +115,7 @@ class Choir(Dataset):
     labels = Table("voices.parquet", pa.schema([column("id", pa.string(), ""), column("voice", pa.string(), "")]))
 
     def obtain(self, settings: Settings, log: object) -> Path:
-        return Path(settings.source("own"))
+        return Path(settings.source("choir"))
 
     def discover(self, folder: Path) -> list[Track]:
         return [
