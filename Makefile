@@ -36,7 +36,7 @@ test-browser: .venv/ready ffmpeg chromium ## Attack and use the UI in a real bro
 	$(BIN)/python -m pytest tests/browser
 
 # Not a part of `test`: kills, hostile inputs, full disks and races take long, and what they try follows from a seed.
-test-faults: .venv/ready ffmpeg ## Kill, feed with nonsense, fill disks (SHORT=1: three minutes; KILLS=, INPUTS=, SEED=)
+test-faults: .venv/ready ffmpeg ## Kill, feed with nonsense, fill disks (SHORT=1: ten minutes; KILLS=, INPUTS=, SEED=)
 	@$(BIN)/python -m pytest tests/faults --numprocesses auto --dist loadfile --faults-seed $(SEED) \
 	  $(if $(SHORT),,--kills $(KILLS) --inputs $(INPUTS))
 

@@ -29,7 +29,6 @@ _LONG = (
     "pipelines/test_few_artists_chain.py",
     "pipelines/test_daemon.py",
     "assets/test_separators.py",
-    "pipelines/test_interrupts.py",
     "benchmarks/test_quality_benchmark.py",
     "models/training/test_resume.py",
     "pipelines/test_ui.py",

@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -247,25 +243,3 @@ def test_bad_input_is_told_without_a_traceback(
     assert done.returncode != 0
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_killed_run_leaves_nothing_that_the_next_one_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGKILL in the middle of preparing tracks; the next run finishes with whole files only."""
-    site = build_site(tmp_path)
-    command = [sys.executable, "-u", "-m", "pipelines.run", "--candidates", "tiny"]
-    process = subprocess.Popen(command, cwd=PROJECT, env=site.environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "tracks, 0 unchanged" in line:
-            os.kill(process.pid, signal.SIGKILL)
-            break
-    process.wait(timeout=30)
-    process.stdout.close()
-    assert process.returncode == -signal.SIGKILL
-    # Either dataset may be off.
-    environment = site.environment | {"ISOLATION_MEDLEYDB": "off"}
-    monkeypatch.setattr(Site, "environment", property(lambda _: environment))
-    done = site.run("--candidates", "tiny")
-    assert done.returncode == 0, done.stderr
-    assert not any(path.name.startswith(".partial") for path in site.storage.rglob("*"))
-    assert set(read_table(site.storage / "training_set/manifest/manifest.parquet")["dataset"]) == {"musdb18"}

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal end the chain, and the next run goes on from there."""
+"""Ctrl-C, SIGTERM, SIGKILL and a closed terminal end the chain, and the next run goes on from there."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from interface import lives, wait_until
-from pipelines_site import CANDIDATES, PROJECT, Site
+from pipelines_site import CANDIDATES, PROJECT, Site, build_site
 from small_datasets import write_hq_track
 from training_root import write_candidate
 
 from benchmarks.processes import descendants
 from data.layout import Layout
+from data.tables import read_table
 from pipelines.instance import prepare_home
 
 TRACKS = 8
@@ -161,3 +162,25 @@ def test_a_chain_that_is_stopped_in_its_first_training_ends_it_and_starts_no_sec
     assert (next(layout.unfinished("long").iterdir()) / "checkpoint.pt").is_file()
     wait_until(lambda: not any(lives(each) for each in training))  # the last to end are helpers of Python's own
     assert _statuses(site)["train"] == {"FAILURE"}
+
+
+def test_a_killed_run_leaves_nothing_that_the_next_one_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL in the middle of preparing tracks; the next run finishes with whole files only."""
+    site = build_site(tmp_path)
+    command = [sys.executable, "-u", "-m", "pipelines.run", "--candidates", "tiny"]
+    process = subprocess.Popen(command, cwd=PROJECT, env=site.environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "tracks, 0 unchanged" in line:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.wait(timeout=30)
+    process.stdout.close()
+    assert process.returncode == -signal.SIGKILL
+    # Either dataset may be off.
+    environment = site.environment | {"ISOLATION_MEDLEYDB": "off"}
+    monkeypatch.setattr(Site, "environment", property(lambda _: environment))
+    done = site.run("--candidates", "tiny")
+    assert done.returncode == 0, done.stderr
+    assert not any(path.name.startswith(".partial") for path in site.storage.rglob("*"))
+    assert set(read_table(site.storage / "training_set/manifest/manifest.parquet")["dataset"]) == {"musdb18"}
