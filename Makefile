@@ -12,9 +12,11 @@ PORT ?= 3000
 KILLS ?= 100
 INPUTS ?= 20000
 SEED ?= 1
+# Twice as many as there are cores: half of the time, a test waits for processes that it started.
+PYTEST = $(BIN)/python -m pytest --numprocesses $$((2 * $$(nproc))) --dist loadfile --no-loadscope-reorder
 export CANDIDATES  # names reach the command as they are, whatever is in them
 
-.PHONY: help demo run ui test test-browser test-faults lint format lock ffmpeg clean
+.PHONY: help demo run ui test test-benchmarks test-browser test-faults lint format lock ffmpeg clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -28,8 +30,11 @@ run: .venv/ready ffmpeg ## Run the whole chain on the configured datasets (CANDI
 ui: .venv/ready ffmpeg ## Open Dagster on 127.0.0.1 (PORT=3000), with schedules and history
 	@exec $(BIN)/python -m pipelines.ui --port $(PORT)
 
-test: .venv/ready ffmpeg ## Run all tests
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+test: .venv/ready ffmpeg ## Run the tests
+	@$(PYTEST)
+
+test-benchmarks: .venv/ready ffmpeg ## Run every benchmark in small
+	@$(PYTEST) tests/benchmarks
 
 test-browser: .venv/ready ffmpeg chromium ## Attack and use the UI in a real browser
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(INSTALL) -q --require-hashes -r tests/browser/requirements.txt

@@ -24,12 +24,10 @@ if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMOR
 # Files that take minutes, the longest first: begun first, so that no process is left alone with one at the end.
 _LONG = (
     "pipelines/test_chain.py",
-    "benchmarks/test_benchmarks.py",
     "assets/test_staleness.py",
     "pipelines/test_few_artists_chain.py",
     "pipelines/test_daemon.py",
     "assets/test_separators.py",
-    "benchmarks/test_quality_benchmark.py",
     "models/training/test_resume.py",
     "pipelines/test_ui.py",
     "models/training/test_processes.py",
