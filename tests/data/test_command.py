@@ -141,6 +141,25 @@ def test_ctrl_c_after_the_work_keeps_a_command_from_cleaning_up_no_more() -> Non
     assert _outcome(process) == (0, "cleaned up\n", "")
 
 
+@pytest.mark.parametrize(("kind", "told"), [("BaseException", False), ("Exception", True)])
+def test_what_a_library_raises_for_a_signal_is_not_told_where_python_drops_it(kind: str, told: bool) -> None:
+    process = _start(
+        f"""
+        class Interrupted({kind}):
+            pass
+        class Thing:
+            def __del__(self):
+                raise Interrupted
+        def body():
+            Thing()
+            return 0
+        """
+    )
+    code, printed, errors = _outcome(process)
+    assert (code, printed) == (0, "")
+    assert ("Interrupted" in errors) is told
+
+
 def test_what_a_job_in_the_background_is_to_ignore_stays_ignored_and_sigterm_is_obeyed() -> None:
     process = _start(WAITS, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     assert process.stdout is not None
