@@ -109,7 +109,7 @@ def _cancel_runs(instance: dg.DagsterInstance) -> None:
     unfinished = dg.RunsFilter(run_ids=cancelled, statuses=[*_GOING_ON.statuses, dg.DagsterRunStatus.CANCELING])
     ends = time.monotonic() + PATIENCE_S
     while cancelled and instance.get_runs(unfinished) and time.monotonic() < ends:
-        time.sleep(0.2)
+        time.sleep(0.2)  # until it is so: Dagster's history does not call
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def _end_with_the_starter(pipe: int) -> None:
     """End as SIGTERM does when the other end of `pipe` is closed, as it is when the starter is killed."""
     os.read(pipe, 1)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(3 * PATIENCE_S)
+    time.sleep(3 * PATIENCE_S)  # what all parts together may take to end; only what hangs is still here after it
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
